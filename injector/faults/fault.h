@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a type of fault is: one row in table.cc and one file that makes it. A fault only plans
+// (which levers, in which order) and measures; the controller applies, verifies, times and undoes
+// it, so that every type gets the same life cycle, journal and proof.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "faultline/v1/faults.pb.h"
+#include "injector/host/host.h"
+
+namespace faultline {
+
+// How a parameter is written and what it means. Bounds are in `unit`.
+struct Parameter {
+  enum class Kind : std::uint8_t { kPercent, kDuration, kBytes, kRate, kNumber, kChoice, kText };
+  const char* name;
+  Kind kind;
+  // "%", "ns", "By", "bit/s", "CPU", "".
+  const char* unit;
+  double minimum;
+  double maximum;
+  // Null: it must be given. For kChoice `choices` lists what is allowed, separated by '|'.
+  const char* default_value;
+  const char* choices;
+  const char* meaning;
+};
+
+// The parameters of one request, parsed, bounded and with defaults. A name that the row does not
+// have is a programming error.
+class Parameters {
+ public:
+  // InvalidArgument with a sentence that names the parameter, what is wrong and what is allowed.
+  static absl::StatusOr<Parameters> Parse(absl::Span<const Parameter> row,
+                                          const v1::FaultSpec& spec);
+  // In the row's unit.
+  double Number(absl::string_view name) const;
+  std::int64_t Integer(absl::string_view name) const;
+  const std::string& Text(absl::string_view name) const;
+  // With every default filled in, as the spec reports it.
+  void WriteTo(v1::FaultSpec* spec) const;
+
+ private:
+  struct Value {
+    std::string name;
+    std::string text;
+    double number = 0;
+  };
+  const Value& Find(absl::string_view name) const;
+  std::vector<Value> values_;
+};
+
+// What a fault knows when it plans.
+struct Request {
+  const v1::FaultSpec& spec;
+  const Parameters& parameters;
+  // Resolved control group.
+  std::string cgroup;
+  std::int64_t deadline_ns = 0;
+};
+
+class Fault {
+ public:
+  virtual ~Fault() = default;
+
+  // Appends the levers in the order of applying; undo goes backwards. Reads only. `notes` are
+  // sentences that a person should read before starting it.
+  virtual absl::Status Plan(Host& host, const Request& request,
+                            std::vector<std::unique_ptr<Lever>>* levers,
+                            std::vector<std::string>* notes) = 0;
+
+  // What it has done so far, from the levers or from the kernel's own counters. Callable from
+  // verified to undone. `now_ns` is CLOCK_BOOTTIME.
+  virtual Evidence Measure(Host& host, absl::Span<const std::unique_ptr<Lever>> levers,
+                           std::int64_t now_ns) = 0;
+};
+
+// A row.
+struct FaultType {
+  const char* name;
+  const char* meaning;
+  absl::Span<const Parameter> parameters;
+  // Kinds of target it takes, separated by '|': "cgroup|pid".
+  const char* targets;
+  // Takes peer filters.
+  bool peers;
+  // A sham has zero dose and is never labelled 1.
+  bool sham;
+  // Primary dose and its unit.
+  const char* dose;
+  const char* dose_unit;
+  // Columns of the cgroup table that show it, best first; "host:column" for the host's.
+  absl::Span<const char* const> symptoms;
+  std::unique_ptr<Fault> (*make)();
+  // Whether this host can, by trying; the reason if not.
+  absl::Status (*probe)(Host& host);
+};
+
+// Every type, in the order of the docs.
+absl::Span<const FaultType> FaultTypes();
+// Null: there is none of that name.
+const FaultType* FindFaultType(absl::string_view name);
+
+}  // namespace faultline

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything that the injector changes on a host, behind one interface, so that a test can put a
+// host of its own in the place of the real one. A lever is one changeable thing: it knows what was
+// there before, applies, tells whether it holds, and restores. Faults make levers; the controller
+// alone pulls them. Called under the controller's mutex: one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "faultline/v1/faults.pb.h"
+
+namespace faultline {
+
+// What a fault has measurably done so far.
+struct Evidence {
+  // Primary first, in the order and with the names of the fault's row.
+  std::vector<v1::Dose> dose;
+  // CLOCK_BOOTTIME ns of the first and the last packet, task or page that was met; 0 = none yet.
+  std::int64_t first_touch_ns = 0;
+  std::int64_t last_touch_ns = 0;
+  // The touches happened within this many ns of their stamps; 0 if the kernel program took them.
+  std::int64_t error_ns = 0;
+};
+
+class Lever {
+ public:
+  virtual ~Lever() = default;
+
+  // What is journaled: enough for Host::Recover to restore it after this process is gone. Complete
+  // before Apply is ever called.
+  virtual const v1::Change& change() const = 0;
+
+  // Brings `after` into force. A failure may leave it half applied: Restore follows.
+  virtual absl::Status Apply() = 0;
+
+  // Read-back from the kernel: OK while `after` is in force. Aborted: something else changed it.
+  virtual absl::Status Verify() = 0;
+
+  // Converges to `before`. Legal when nothing, a part or all was applied, and any number of times.
+  // If something else has changed the value since, leaves that alone and returns Aborted.
+  virtual absl::Status Restore() = 0;
+
+  // OK when the kernel shows `before`; otherwise one sentence: the residue.
+  virtual absl::Status Residue() = 0;
+
+  // The counts of the thing itself (a BPF program's, a helper's, a class's); empty where it has
+  // none. Still answers after Restore, with the last values.
+  virtual Evidence Measure() { return {}; }
+};
+
+// A held amount of memory inside a control group, filled at a steady rate.
+struct LeakSpec {
+  std::string fault_id;
+  std::string cgroup;
+  std::int64_t bytes = 0;
+  std::int64_t bytes_per_second = 0;
+};
+
+// Packets of one control group that are to be lost.
+struct LossSpec {
+  std::string fault_id;
+  std::string cgroup;
+  // Parts per million; 1'000'000 is a partition.
+  std::uint32_t loss_ppm = 0;
+  bool inbound = false;
+  bool outbound = false;
+  // Devices for outbound loss; empty: every one that is up, loopback excepted.
+  std::vector<std::string> devices;
+  std::vector<v1::PeerFilter> peers;
+  std::uint64_t seed = 0;
+  // CLOCK_BOOTTIME ns after which the program passes everything.
+  std::int64_t deadline_ns = 0;
+};
+
+// Packets of one control group that share a rate on one device with a standing plane.
+struct RateSpec {
+  std::string fault_id;
+  std::string cgroup;
+  std::string device;
+  std::int64_t bits_per_second = 0;
+  std::vector<v1::PeerFilter> peers;
+  std::int64_t deadline_ns = 0;
+};
+
+using LeverOr = absl::StatusOr<std::unique_ptr<Lever>>;
+
+class Host {
+ public:
+  virtual ~Host() = default;
+
+  // Every maker reads the state of before and changes nothing. FailedPrecondition: this host cannot
+  // now; Unimplemented: this kernel cannot; NotFound: there is no such control group or device.
+
+  // Value of `file` of `controller` in control group `cgroup` becomes `value`: through libcgroup,
+  // v1 or v2, whichever owns the controller.
+  virtual LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
+                              const std::string& file, const std::string& value) = 0;
+  // All tasks of the group stop: v1's freezer or v2's cgroup.freeze.
+  virtual LeverOr Freezer(const std::string& cgroup) = 0;
+  virtual LeverOr Leak(const LeakSpec& spec) = 0;
+  // One lever per program that is attached: inbound first, then one per device.
+  virtual absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Loss(const LossSpec& spec) = 0;
+  // The class on the standing plane first, then the link that steers packets into it.
+  virtual absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Rate(const RateSpec& spec) = 0;
+
+  // Current text of `file`, for doses and checks (cpu.stat). No change.
+  virtual absl::StatusOr<std::string> ReadCgroup(const std::string& cgroup,
+                                                 const std::string& controller,
+                                                 const std::string& file) = 0;
+  // "v1" or "v2" of the hierarchy that owns `controller`. Unimplemented: none does.
+  virtual absl::StatusOr<std::string> ControllerVersion(const std::string& controller) = 0;
+  // The control group that a target names. NotFound: it does not exist; InvalidArgument: it is the
+  // root, which holds the whole machine.
+  virtual absl::StatusOr<std::string> Resolve(const v1::Target& target) = 0;
+
+  // Whether this host can make such a lever at all, by trying; the reason if not.
+  virtual absl::Status Probe(absl::string_view kind) = 0;
+
+  // A lever for a change that an earlier process journaled. It can only Restore and tell its
+  // Residue.
+  virtual LeverOr Recover(const v1::Change& change) = 0;
+};
+
+}  // namespace faultline
