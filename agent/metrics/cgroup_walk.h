@@ -47,7 +47,8 @@ class CgroupWalk {
   struct Root;
 
   bool RefreshChildren(Node* node);
-  bool List(Node* node);
+  static bool DropGone(Node* node);
+  static bool List(Node* node);
   void Collect(const Node& node, std::uint32_t hierarchy, const std::string& path);
 
   std::vector<std::unique_ptr<Root>> roots_;

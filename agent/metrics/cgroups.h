@@ -26,7 +26,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "agent/metrics/cgroup_walk.h"
 #include "agent/metrics/source.h"
@@ -77,16 +77,22 @@ class CgroupIndex {
     CgroupPlaces places;
     // Its directories are gone or it was evicted: retired by the next Refresh.
     bool leaving = false;
+    // Refresh that gave it its row.
+    std::int64_t since = 0;
   };
 
   CgroupIndex(CgroupTree tree, int max_groups, std::uint64_t* next_id);
+  void TrackExisting();
   void RetireLeavers();
-  void UpdateRows(const CgroupPaths& paths);
-  void FindNewGroups(const CgroupPaths& paths);
-  void PromoteBusyFolded(const CgroupPaths& paths);
+  void UpdateRows();
+  void DropFoldedThatWent();
+  void FindNewGroups();
+  void PromoteBusyFolded();
+  bool HasRoom() const;
   bool MakeRoom();
   bool HasProcesses(const std::string& path, const CgroupPlaces& places) const;
-  bool Track(const std::string& path, const CgroupPlaces& places);
+  void Track(const std::string& path, const CgroupPlaces& places);
+  void Fold(const std::string& path);
   void Leave(Row* row);
   void ListEntities();
 
@@ -94,14 +100,19 @@ class CgroupIndex {
   const size_t max_groups_;
   std::uint64_t* const next_id_;
   CgroupWalk walk_;
-  std::uint64_t other_id_ = 0;
+  const std::uint64_t other_id_;
+  std::int64_t refreshes_ = 0;
+  // Refresh before which looking for a row to free is pointless.
+  std::int64_t no_room_before_ = 0;
   // By entity id, hence by age.
   absl::btree_map<std::uint64_t, Row> rows_;
-  // Entity of each path that has a row and is not leaving.
-  absl::flat_hash_map<std::string, std::uint64_t> by_path_;
+  // Paths of all rows; no two rows of one tick share a path.
+  absl::flat_hash_set<std::string> paths_;
+  // Rows that are not leaving.
+  size_t live_ = 0;
   std::deque<int> free_slots_;
   // Folded paths; the queue says which is looked at next.
-  absl::flat_hash_map<std::string, bool> folded_;
+  absl::flat_hash_set<std::string> folded_;
   std::deque<std::string> folded_queue_;
   std::vector<Entity> entities_;
   std::vector<SlotKey> keys_added_;

@@ -57,6 +57,10 @@ class Source {
   // out not to work after all, with the reason.
   virtual std::vector<std::pair<size_t, absl::Status>> Start() { return {}; }
 
+  // Where an added field is read from on this host, for people: "tp_btf/sched_switch"; asked after
+  // Start. Empty: what the row says.
+  virtual std::string Hook(const Field& /*field*/) const { return ""; }
+
   // Names of the entities of `table` that only this source knows; asked once, after Start.
   virtual std::vector<std::string> EntityNames(Table /*table*/) const { return {}; }
 
