@@ -81,12 +81,12 @@ void CgroupIndex::TrackExisting() {
   const bool all = paths.size() <= max_groups_;
   for (const bool busy : {true, false}) {
     for (const auto& [path, places] : paths) {
-      if (paths_.contains(path) || !HasRoom()) continue;
+      if (taken_.contains(path) || !HasRoom()) continue;
       if (all || HasProcesses(path, places) == busy) Track(path, places);
     }
   }
   for (const auto& [path, places] : paths) {
-    if (!paths_.contains(path)) Fold(path);
+    if (!taken_.contains(path)) Fold(path);
   }
   ListEntities();
 }
@@ -99,7 +99,7 @@ void CgroupIndex::RetireLeavers() {
     }
     slots_retired_.push_back(row->second.entity.slot);
     free_slots_.push_back(row->second.entity.slot);
-    paths_.erase(row->second.entity.name);
+    taken_.erase(row->second.entity.name);
     row = rows_.erase(row);
   }
 }
@@ -139,7 +139,7 @@ void CgroupIndex::DropFoldedThatWent() {
 
 void CgroupIndex::FindNewGroups() {
   for (const auto& [path, places] : walk_.paths()) {
-    if (paths_.contains(path) || folded_.contains(path)) continue;
+    if (taken_.contains(path) || folded_.contains(path)) continue;
     if (HasRoom() || MakeRoom()) {
       Track(path, places);
     } else {
@@ -154,8 +154,8 @@ void CgroupIndex::PromoteBusyFolded() {
     const std::string path = std::move(folded_queue_.front());
     folded_queue_.pop_front();
     const auto found = walk_.paths().find(path);
-    const bool busy = found != walk_.paths().end() && !paths_.contains(path) &&
-                      HasProcesses(path, found->second);
+    const bool busy =
+        found != walk_.paths().end() && !taken_.contains(path) && HasProcesses(path, found->second);
     if (busy && (HasRoom() || MakeRoom())) {
       folded_.erase(path);
       Track(path, found->second);
@@ -213,7 +213,7 @@ void CgroupIndex::Track(const std::string& path, const CgroupPlaces& places) {
   row.places = places;
   row.since = refreshes_;
   free_slots_.pop_front();
-  paths_.insert(path);
+  taken_.insert(path);
   ++live_;
   for (const CgroupPlace& place : places) keys_added_.push_back(KeyOf(place, row.entity.slot));
   rows_.emplace(row.entity.id, std::move(row));

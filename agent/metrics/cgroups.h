@@ -107,7 +107,7 @@ class CgroupIndex {
   // By entity id, hence by age.
   absl::btree_map<std::uint64_t, Row> rows_;
   // Paths of all rows; no two rows of one tick share a path.
-  absl::flat_hash_set<std::string> paths_;
+  absl::flat_hash_set<std::string> taken_;
   // Rows that are not leaving.
   size_t live_ = 0;
   std::deque<int> free_slots_;
