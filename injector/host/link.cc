@@ -27,6 +27,7 @@
 #include "base/status.h"
 #include "bpf/fault.h"
 #include "bpf/fault_steer.skel.h"
+#include "injector/host/dose.h"
 
 namespace faultline {
 namespace {
@@ -149,28 +150,22 @@ fault_dose ReadDose(int map_fd) {
   return total;
 }
 
-void AddDose(const char* name, const char* unit, std::uint64_t value, Evidence* evidence) {
-  v1::Dose dose;
-  dose.set_name(name);
-  dose.set_unit(unit);
-  dose.set_value(static_cast<std::int64_t>(value));
-  evidence->dose.push_back(std::move(dose));
-}
+std::int64_t Signed(std::uint64_t count) { return static_cast<std::int64_t>(count); }
 
 Evidence ToEvidence(const fault_dose& dose, LinkLever::Dosage dosage) {
   Evidence evidence;
-  evidence.first_touch_ns = static_cast<std::int64_t>(dose.first_ns);
-  evidence.last_touch_ns = static_cast<std::int64_t>(dose.last_ns);
+  evidence.first_touch_ns = Signed(dose.first_ns);
+  evidence.last_touch_ns = Signed(dose.last_ns);
   if (dosage == LinkLever::Dosage::kSteering) {
-    AddDose("packets_steered", "{packet}", dose.hit_packets, &evidence);
-    AddDose("buffers_steered", "{buffer}", dose.hit_buffers, &evidence);
+    evidence.dose.push_back(MakeDose("packets_steered", "{packet}", Signed(dose.hit_packets)));
+    evidence.dose.push_back(MakeDose("buffers_steered", "{buffer}", Signed(dose.hit_buffers)));
     return evidence;
   }
-  AddDose("packets_dropped", "{packet}", dose.hit_packets, &evidence);
-  AddDose("buffers_dropped", "{buffer}", dose.hit_buffers, &evidence);
-  AddDose("bytes_dropped", "By", dose.hit_bytes, &evidence);
-  AddDose("packets_passed", "{packet}", dose.passed_packets, &evidence);
-  AddDose("buffers_passed", "{buffer}", dose.passed_buffers, &evidence);
+  evidence.dose.push_back(MakeDose("packets_dropped", "{packet}", Signed(dose.hit_packets)));
+  evidence.dose.push_back(MakeDose("buffers_dropped", "{buffer}", Signed(dose.hit_buffers)));
+  evidence.dose.push_back(MakeDose("bytes_dropped", "By", Signed(dose.hit_bytes)));
+  evidence.dose.push_back(MakeDose("packets_passed", "{packet}", Signed(dose.passed_packets)));
+  evidence.dose.push_back(MakeDose("buffers_passed", "{buffer}", Signed(dose.passed_buffers)));
   return evidence;
 }
 
@@ -323,6 +318,8 @@ absl::Status LinkLever::Restore() {
       errno != ENOTDIR) {
     return ErrnoStatus(errno, absl::StrCat("remove ", PinPath(program_id_)));
   }
+  // Goes with the last pin; as long as there are others it is not empty.
+  rmdir(kPinDir);
   return absl::OkStatus();
 }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "base/log.h"
 #include "bpf/fault.h"
+#include "injector/host/dose.h"
 #include "injector/host/plane.h"
 
 namespace faultline {
@@ -43,14 +44,7 @@ absl::StatusOr<std::uint32_t> FreeClass(Netlink& netlink, const NetDevice& devic
       absl::StrCat("all classes of the plane on ", device.name, " are taken"));
 }
 
-v1::Dose MakeDose(const char* name, const char* unit, std::uint64_t value, bool gauge) {
-  v1::Dose dose;
-  dose.set_name(name);
-  dose.set_unit(unit);
-  dose.set_value(static_cast<std::int64_t>(value));
-  dose.set_gauge(gauge);
-  return dose;
-}
+std::int64_t Signed(std::uint64_t count) { return static_cast<std::int64_t>(count); }
 
 }  // namespace
 
@@ -183,11 +177,11 @@ Evidence RateClassLever::Measure() {
   }
   Evidence evidence;
   if (!seen_) return evidence;
-  evidence.dose.push_back(MakeDose("packets_shaped", "{packet}", last_.packets, false));
-  evidence.dose.push_back(MakeDose("bytes_shaped", "By", last_.bytes, false));
-  evidence.dose.push_back(MakeDose("queued_bytes", "By", last_.queued_bytes, true));
-  evidence.dose.push_back(MakeDose("overlimits", "1", last_.overlimits, false));
-  evidence.dose.push_back(MakeDose("packets_dropped", "{packet}", last_.drops, false));
+  evidence.dose.push_back(MakeDose("packets_shaped", "{packet}", Signed(last_.packets)));
+  evidence.dose.push_back(MakeDose("bytes_shaped", "By", Signed(last_.bytes)));
+  evidence.dose.push_back(MakeDose("queued_bytes", "By", Signed(last_.queued_bytes), true));
+  evidence.dose.push_back(MakeDose("overlimits", "1", Signed(last_.overlimits)));
+  evidence.dose.push_back(MakeDose("packets_dropped", "{packet}", Signed(last_.drops)));
   return evidence;
 }
 
