@@ -289,10 +289,10 @@ absl::Status Netlink::SetClass(int ifindex, std::uint32_t parent, std::uint32_t 
   const Message message = TrafficMessage(RTM_NEWTCLASS, NLM_F_CREATE | (exclusive ? NLM_F_EXCL : 0),
                                          ifindex, parent, handle);
   PutString(message.get(), TCA_KIND, "htb");
-  // 4 ms of rate, so that a late timer of a busy or virtual CPU costs no throughput, and at least
+  // 10 ms of rate, so that a late timer of a busy or virtual CPU costs no throughput, and at least
   // two frames.
   constexpr std::uint64_t kFrames = 2 * 1600;
-  const std::uint64_t burst = std::max(kFrames, bytes_per_second / 250);
+  const std::uint64_t burst = std::max(kFrames, bytes_per_second / 100);
   const auto rate32 = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(bytes_per_second, std::numeric_limits<std::uint32_t>::max()));
   tc_htb_opt parameters{};

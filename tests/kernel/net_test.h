@@ -142,30 +142,45 @@ class NetTest : public testing::Test {
     }
   }
 
-  // A process that makes levers, applies them, says so and waits to be killed.
-  static pid_t StartOwner(const std::function<absl::StatusOr<Levers>()>& make) {
+  // A process that made levers, applied them and waits to be killed; and what it would journal.
+  struct Owner {
+    pid_t pid = -1;
+    std::vector<v1::Change> changes;
+  };
+  static Owner StartOwner(const std::function<absl::StatusOr<Levers>()>& make) {
+    Owner owner;
     int ready[2];
-    if (pipe2(ready, O_CLOEXEC) != 0) return -1;
-    const pid_t pid = fork();
-    if (pid == 0) {
+    if (pipe2(ready, O_CLOEXEC) != 0) return owner;
+    owner.pid = fork();
+    if (owner.pid == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       absl::StatusOr<Levers> levers = make();
-      bool good = levers.ok();
-      for (size_t i = 0; good && i < levers->size(); ++i) good = (*levers)[i]->Apply().ok();
-      const char answer = good ? 'y' : 'n';
-      (void)!write(ready[1], &answer, 1);
+      v1::Plan journal;
+      for (size_t i = 0; levers.ok() && i < levers->size(); ++i) {
+        if (!(*levers)[i]->Apply().ok()) _exit(1);
+        *journal.add_changes() = (*levers)[i]->change();
+      }
+      (void)journal.SerializeToFileDescriptor(ready[1]);
+      close(ready[1]);
       while (true) pause();
     }
     close(ready[1]);
-    char answer = 'n';
-    (void)!read(ready[0], &answer, 1);
+    v1::Plan journal;
+    EXPECT_TRUE(journal.ParseFromFileDescriptor(ready[0]));
+    EXPECT_GT(journal.changes_size(), 0) << "the owner could not apply its levers";
     close(ready[0]);
-    EXPECT_EQ(answer, 'y') << "the owner could not apply its levers";
-    return pid;
+    owner.changes.assign(journal.changes().begin(), journal.changes().end());
+    return owner;
   }
-  static void KillOwner(pid_t pid) {
-    kill(pid, SIGKILL);
-    waitpid(pid, nullptr, 0);
+
+  // What a successor does with the journal of a killed owner.
+  static void Recover(const std::vector<v1::Change>& changes) {
+    for (auto change = changes.rbegin(); change != changes.rend(); ++change) {
+      LeverOr lever = RecoverNet(*change);
+      ASSERT_EQ(lever.status(), absl::OkStatus());
+      EXPECT_EQ((*lever)->Restore(), absl::OkStatus());
+      EXPECT_EQ((*lever)->Residue(), absl::OkStatus());
+    }
   }
 
   std::unique_ptr<TestNetwork> network_;
