@@ -69,30 +69,6 @@ std::string BootId() {
   return id;
 }
 
-// The descriptor (to be closed) or the interface index that the kernel wants for a hook.
-struct HookTarget {
-  ~HookTarget() {
-    if (is_fd && value >= 0) close(value);
-  }
-  bool is_fd = false;
-  int value = -1;
-};
-
-absl::Status OpenTarget(const Hook& hook, HookTarget* target) {
-  if (hook.kind == Hook::Kind::kTcxEgress) {
-    target->value = static_cast<int>(if_nametoindex(hook.object.c_str()));
-    if (target->value == 0) {
-      return absl::NotFoundError(absl::StrCat("there is no network device ", hook.object));
-    }
-    return absl::OkStatus();
-  }
-  absl::StatusOr<int> fd = OpenCgroup(hook.object);
-  if (!fd.ok()) return fd.status();
-  target->is_fd = true;
-  target->value = *fd;
-  return absl::OkStatus();
-}
-
 // BPF_PROG_QUERY as kernels from 6.6 on fill it in: they write link ids and revision behind what
 // libbpf 1.1 knows.
 struct QueryAttributes {
@@ -179,13 +155,40 @@ absl::StatusOr<std::uint32_t> ProgramId(int fd) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::uint32_t>> AttachedPrograms(const Hook& hook) {
-  HookTarget target;
-  if (absl::Status status = OpenTarget(hook, &target); !status.ok()) return status;
+// What the kernel calls the hook's object: a descriptor of the control group, to be closed, or the
+// index of the device.
+struct LinkLever::Target {
+  static absl::StatusOr<std::unique_ptr<Target>> Open(const Hook& hook) {
+    auto target = std::make_unique<Target>();
+    if (hook.kind == Hook::Kind::kTcxEgress) {
+      target->value = static_cast<int>(if_nametoindex(hook.object.c_str()));
+      if (target->value != 0) return target;
+      return absl::NotFoundError(absl::StrCat("there is no network device ", hook.object));
+    }
+    absl::StatusOr<int> fd = OpenCgroup(hook.object);
+    if (!fd.ok()) return fd.status();
+    target->is_fd = true;
+    target->value = *fd;
+    return target;
+  }
+  Target() = default;
+  ~Target() {
+    if (is_fd) close(value);
+  }
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+
+  bool is_fd = false;
+  int value = -1;
+};
+
+absl::StatusOr<std::vector<std::uint32_t>> LinkLever::AttachedPrograms(const Hook& hook) {
+  absl::StatusOr<std::unique_ptr<Target>> target = Target::Open(hook);
+  if (!target.ok()) return target.status();
   // The kernel allows at most 64 programs on a hook of either kind.
   std::array<std::uint32_t, 64> ids{};
   QueryAttributes query{};
-  query.target = static_cast<std::uint32_t>(target.value);
+  query.target = static_cast<std::uint32_t>((*target)->value);
   query.attach_type = static_cast<std::uint32_t>(AttachType(hook.kind));
   query.program_ids = reinterpret_cast<std::uintptr_t>(ids.data());
   query.program_count = ids.size();
@@ -214,7 +217,10 @@ absl::StatusOr<std::unique_ptr<LinkLever>> LinkLever::Create(const Hook& hook,
   const int fd = bpf_program__fd(*found);
   absl::StatusOr<std::uint32_t> id = ProgramId(fd);
   if (!id.ok()) return id.status();
+  absl::StatusOr<std::unique_ptr<Target>> target = Target::Open(hook);
+  if (!target.ok()) return target.status();
   std::unique_ptr<LinkLever> lever(new LinkLever(hook, dosage, *id));
+  lever->target_ = *std::move(target);
   lever->object_ = std::move(object);
   lever->program_fd_ = fd;
   lever->change_.set_kind("link");
@@ -270,11 +276,9 @@ absl::Status LinkLever::Apply() {
   if (object_ == nullptr)
     return absl::FailedPreconditionError("a recovered link cannot be applied");
   if (link_fd_ >= 0) return absl::OkStatus();
-  HookTarget target;
-  if (absl::Status status = OpenTarget(hook_, &target); !status.ok()) return status;
   PinDose();
-  const int fd = bpf_link_create(program_fd_, target.value, AttachType(hook_.kind), nullptr);
-  if (fd == -EPERM && target.is_fd) {
+  const int fd = bpf_link_create(program_fd_, target_->value, AttachType(hook_.kind), nullptr);
+  if (fd == -EPERM && target_->is_fd) {
     return absl::FailedPreconditionError(absl::StrCat(
         "attach to ", hook_.object, ": not permitted; another program may hold the ",
         HookName(hook_.kind), " hook of this control group or of one above it for itself"));

@@ -27,9 +27,6 @@ struct Hook {
   std::string what;
 };
 
-// Ids of the programs attached to `hook` itself. NotFound: its control group or device is gone.
-absl::StatusOr<std::vector<std::uint32_t>> AttachedPrograms(const Hook& hook);
-
 class LinkLever : public Lever {
  public:
   // What the hits of the program mean.
@@ -43,6 +40,9 @@ class LinkLever : public Lever {
   // For a change that Create once filled in, after the process that did is gone.
   static absl::StatusOr<std::unique_ptr<LinkLever>> Recover(const v1::Change& change);
 
+  // Ids of the programs attached to `hook` itself. NotFound: its control group or device is gone.
+  static absl::StatusOr<std::vector<std::uint32_t>> AttachedPrograms(const Hook& hook);
+
   ~LinkLever() override;
   LinkLever(const LinkLever&) = delete;
   LinkLever& operator=(const LinkLever&) = delete;
@@ -55,6 +55,8 @@ class LinkLever : public Lever {
   Evidence Measure() override;
 
  private:
+  struct Target;
+
   LinkLever(Hook hook, Dosage dosage, std::uint32_t program_id);
   void PinDose();
   absl::StatusOr<bool> Attached() const;
@@ -65,7 +67,9 @@ class LinkLever : public Lever {
   // False for one of an earlier boot: nothing of it can be left, and its id may be another's now.
   bool of_this_boot_ = true;
   v1::Change change_;
-  // Null when recovered.
+  // Null when recovered, like object_. Opened before Apply, which then is one call; a group of the
+  // same name that was made since is another one.
+  std::unique_ptr<Target> target_;
   std::unique_ptr<BpfObject> object_;
   int program_fd_ = -1;
   int link_fd_ = -1;

@@ -279,7 +279,7 @@ TEST_F(NetLoss, OwnerKilled_EndsInboundLossAtOnce) {
     }
     Recover(owner.changes);
     const Hook hook{Hook::Kind::kCgroupIngress, group_->path(), ""};
-    EXPECT_EQ(AttachedPrograms(hook).value().size(), 0U);
+    EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
     ReceiveNumbers(target.fd, 1);
   }
   std::printf("slowest end after SIGKILL: %.2f ms\n", static_cast<double>(slowest_ns) / 1e6);
@@ -465,7 +465,7 @@ TEST_P(NetLossOutbound, OwnerKilled_EndsLossAtOnce) {
     const bool tcx = GetParam() == OutboundWay::kTcx;
     const Hook hook{tcx ? Hook::Kind::kTcxEgress : Hook::Kind::kCgroupEgress,
                     tcx ? TestNetwork::kHereDevice : group_->path(), ""};
-    EXPECT_EQ(AttachedPrograms(hook).value().size(), 0U);
+    EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
     ReceiveNumbers(receiver.fd, 1);
   }
   std::printf("slowest end after SIGKILL: %.2f ms\n", static_cast<double>(slowest_ns) / 1e6);
