@@ -202,7 +202,7 @@ absl::Status ProbeProgram(const std::string& program) {
 }
 
 absl::Status ProbeOutbound() {
-  const absl::Status tcx = HoldTcx();
+  absl::Status tcx = HoldTcx();
   if (tcx.ok()) return ProbeProgram("loss_out");
   if (!absl::IsUnimplemented(tcx)) return tcx;
   absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();

@@ -25,7 +25,7 @@ constexpr std::uint32_t kMaxPort = 65535;
 
 absl::Status ParseAddress(const std::string& cidr, fault_filter* filter) {
   const std::vector<std::string> parts = absl::StrSplit(cidr, absl::MaxSplits('/', 1));
-  const absl::Status wrong = absl::InvalidArgumentError(absl::StrCat(
+  absl::Status wrong = absl::InvalidArgumentError(absl::StrCat(
       "peer \"", cidr, "\" is no IPv4 or IPv6 address or network such as 10.1.0.0/16 or fd00::/8"));
   int bits = 0;
   if (inet_pton(AF_INET, parts[0].c_str(), filter->address) == 1) {

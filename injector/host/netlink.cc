@@ -60,7 +60,7 @@ std::string KernelWords(const nlmsghdr* header) {
 
 absl::Status Answer(const nlmsghdr* header, const std::string& what) {
   const auto* error = static_cast<const nlmsgerr*>(nlmsg_data(header));
-  const absl::Status status = ErrnoStatus(-error->error, what);
+  absl::Status status = ErrnoStatus(-error->error, what);
   const std::string words = status.ok() ? "" : KernelWords(header);
   if (words.empty()) return status;
   return {status.code(), absl::StrCat(status.message(), " (", words, ")")};
@@ -251,7 +251,7 @@ absl::Status Netlink::ProbeQdisc(absl::string_view kind) {
   const Message message =
       TrafficMessage(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, kLoopback, TC_H_ROOT, 0);
   PutString(message.get(), TCA_KIND, kind);
-  const absl::Status status = Exchange(message.get(), absl::StrCat("probe qdisc ", kind));
+  absl::Status status = Exchange(message.get(), absl::StrCat("probe qdisc ", kind));
   if (status.code() == absl::StatusCode::kInvalidArgument) return absl::OkStatus();
   if (absl::IsNotFound(status)) {
     return absl::UnimplementedError(absl::StrCat("this kernel has no qdisc ", kind));
@@ -291,7 +291,7 @@ absl::Status Netlink::SetClass(int ifindex, std::uint32_t parent, std::uint32_t 
   PutString(message.get(), TCA_KIND, "htb");
   // 10 ms of rate, so that a late timer of a busy or virtual CPU costs no throughput, and at least
   // two frames.
-  constexpr std::uint64_t kFrames = 2 * 1600;
+  constexpr std::uint64_t kFrames = 3200;
   const std::uint64_t burst = std::max(kFrames, bytes_per_second / 100);
   const auto rate32 = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(bytes_per_second, std::numeric_limits<std::uint32_t>::max()));
@@ -331,7 +331,7 @@ absl::Status Netlink::AddBpfFilter(int ifindex, std::uint32_t parent, int progra
   nla_put_string(message.get(), TCA_BPF_NAME, name);
   nla_put_u32(message.get(), TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
   nla_nest_end(message.get(), options);
-  const absl::Status status =
+  absl::Status status =
       Exchange(message.get(), absl::StrCat("add filter to class ", ClassName(parent)));
   return absl::IsAlreadyExists(status) ? absl::OkStatus() : status;
 }

@@ -181,7 +181,7 @@ class TestNetwork {
     rtnl_addr_set_local(address, local);
     // No duplicate address detection: the address works at once.
     rtnl_addr_set_flags(address, IFA_F_NODAD);
-    const absl::Status status = NetlinkStatus(rtnl_addr_add(socket, address, NLM_F_CREATE), ip);
+    absl::Status status = NetlinkStatus(rtnl_addr_add(socket, address, NLM_F_CREATE), ip);
     rtnl_addr_put(address);
     nl_addr_put(local);
     return status;
