@@ -125,7 +125,7 @@ absl::Status Stage::MakeFolder() {
   folder_ = path;
   // The agent and nginx's worker are other users and must pass through.
   if (::chmod(path.c_str(), 0755) != 0) return ErrnoStatus(errno, "open folder " + path);
-  for (const char* part : {"/log", "/agent", "/collector", "/injector", "/run", "/server"}) {
+  for (const char* part : {"/log", "/collector", "/injector", "/run", "/server"}) {
     if (::mkdir((path + part).c_str(), 0755) != 0) {
       return ErrnoStatus(errno, absl::StrCat("make folder ", path, part));
     }
@@ -253,10 +253,6 @@ absl::Status Stage::StartInjector() {
 
 absl::Status Stage::StartAgent() {
   const AgentUser user = FindAgentUser();
-  const std::string state = folder_ + "/agent";
-  if (::chown(state.c_str(), user.uid, user.gid) != 0) {
-    return ErrnoStatus(errno, "give " + state + " to the agent");
-  }
   SpawnSpec spec;
   spec.argv = {options_.bin_dir + "/faultline-agent",
                "--node",
@@ -266,9 +262,7 @@ absl::Status Stage::StartAgent() {
                "--injector",
                "unix:" + folder_ + "/run/agent.sock",
                "--interval",
-               "1s",
-               "--state-dir",
-               state};
+               "1s"};
   spec.identity =
       Identity{user.uid, user.gid, std::uint64_t{1} << CAP_BPF | std::uint64_t{1} << CAP_PERFMON};
   return Start("faultline-agent", std::move(spec), nullptr);
