@@ -17,8 +17,7 @@
  * does not (raw_tp: bpf_probe_read_kernel). `typed` must be a constant after inlining, so that one
  * body serves both twins of a program.
  */
-#define FIELD(typed, pointer, field) \
-	((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+#define FIELD(typed, pointer, field) ((typed) ? (pointer)->field : BPF_CORE_READ(pointer, field))
 
 /* task_struct.state became __state in 5.14, 2f064a59a11f ("sched: Change task_struct::state"). */
 struct task_struct___old {
@@ -43,20 +42,34 @@ struct request___old {
 	struct gendisk *rq_disk;
 } __attribute__((preserve_access_index));
 
-static __always_inline struct gendisk *request_disk(struct request *rq)
+static __always_inline struct gendisk *request_disk(bool typed, struct request *rq)
 {
 	struct request___old *old = (void *)rq;
+	struct request_queue *queue;
 
 	if (bpf_core_field_exists(old->rq_disk))
 		return BPF_CORE_READ(old, rq_disk);
-	return BPF_CORE_READ(rq, q, disk);
+	queue = FIELD(typed, rq, q);
+	return queue ? FIELD(typed, queue, disk) : NULL;
 }
 
 /*
- * block_rq_issue and block_rq_insert lost their first argument, the queue, in 5.11, a54895fa057c
- * ("block: remove the request_queue to argument request based tracepoints"). The agent sets this
- * from the kernel's BTF; false where the object has no use for it.
+ * sock_cgroup_data was one word, the lowest bit of which said that it is no group, until 5.15,
+ * 8520e224f547 ("bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode").
  */
-extern const volatile bool block_args_have_queue;
+struct sock_cgroup_data___old {
+	__u64 val;
+} __attribute__((preserve_access_index));
+
+static __always_inline struct cgroup *sock_cgroup(bool typed, const struct sock *sk)
+{
+	struct sock_cgroup_data___old *old = (void *)&sk->sk_cgrp_data;
+	__u64 value;
+
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return FIELD(typed, sk, sk_cgrp_data.cgroup);
+	value = BPF_CORE_READ(old, val);
+	return value & 1 ? NULL : (struct cgroup *)(value & ~3ULL);
+}
 
 #endif

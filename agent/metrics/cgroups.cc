@@ -53,7 +53,11 @@ CgroupIndex::CgroupIndex(CgroupTree tree, int max_groups, std::uint64_t* next_id
       next_id_(next_id),
       walk_(tree_),
       other_id_((*next_id)++) {
-  for (int slot = CGROUP_SLOT_OTHER + 1; slot < CGROUP_SLOTS; ++slot) free_slots_.push_back(slot);
+  for (int slot = CGROUP_SLOT_OTHER + 1; slot < slots(); ++slot) free_slots_.insert(slot);
+}
+
+int CgroupIndex::slots() const {
+  return std::min(CGROUP_SLOTS, 2 * static_cast<int>(max_groups_) + 1);
 }
 
 void CgroupIndex::Refresh() {
@@ -97,7 +101,7 @@ void CgroupIndex::RetireLeavers() {
       continue;
     }
     slots_retired_.push_back(row->second.entity.slot);
-    free_slots_.push_back(row->second.entity.slot);
+    free_slots_.insert(row->second.entity.slot);
     taken_.erase(row->second.entity.name);
     row = rows_.erase(row);
   }
@@ -206,12 +210,12 @@ void CgroupIndex::Track(const std::string& path, const CgroupPlaces& places) {
   Row row;
   row.entity.id = (*next_id_)++;
   row.entity.name = path;
-  row.entity.slot = free_slots_.front();
+  row.entity.slot = *free_slots_.begin();
   row.entity.unit = UnitOf(path);
   row.entity.container = ContainerOf(path);
   row.places = places;
   row.since = refreshes_;
-  free_slots_.pop_front();
+  free_slots_.erase(free_slots_.begin());
   taken_.insert(path);
   ++live_;
   for (const CgroupPlace& place : places) keys_added_.push_back(KeyOf(place, row.entity.slot));

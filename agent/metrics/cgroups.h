@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "agent/metrics/cgroup_walk.h"
@@ -72,6 +73,10 @@ class CgroupIndex {
 
   const CgroupTree& tree() const { return tree_; }
 
+  // Slots are below this: every row may be leaving while its successor is there already. BPF maps
+  // are made this large; the lowest free slot is given away first, so that little of them is read.
+  int slots() const;
+
  private:
   struct Row {
     Entity entity;
@@ -111,7 +116,7 @@ class CgroupIndex {
   absl::flat_hash_set<std::string> taken_;
   // Rows that are not leaving.
   size_t live_ = 0;
-  std::deque<int> free_slots_;
+  absl::btree_set<int> free_slots_;
   // Folded paths; the queue says which is looked at next.
   absl::flat_hash_set<std::string> folded_;
   std::deque<std::string> folded_queue_;
