@@ -170,6 +170,43 @@ TEST_F(SamplerKernelTest, GroupRemoved_LeavesTheTable) {
   for (const v1::Entity& entity : batch_.entities()) EXPECT_NE(entity.name(), path);
 }
 
+// As when a service is restarted: the number of directories is the same at both ticks.
+TEST_F(SamplerKernelTest, GroupMadeAgainWithinATick_IsAnotherEntity) {
+  const auto id = [&] {
+    std::uint64_t found = 0;
+    for (const v1::Entity& entity : batch_.entities()) {
+      if (entity.name() == group_->path()) found = entity.id();
+    }
+    return found;
+  };
+  const std::uint64_t before = id();
+  ASSERT_NE(before, 0U);
+  group_.reset();
+  auto again = TestCgroup::Create("sampler");
+  ASSERT_TRUE(again.ok()) << again.status();
+  group_ = *std::move(again);
+  Sample();
+  EXPECT_EQ(id(), before);
+  Sample();
+  EXPECT_NE(id(), before);
+  EXPECT_NE(id(), 0U);
+}
+
+TEST_F(SamplerKernelTest, NewSubtree_IsFoundWhole) {
+  const std::string outer = group_->Directory("cpu") + "/outer";
+  const std::string inner = outer + "/inner";
+  ASSERT_EQ(mkdir(outer.c_str(), 0755), 0);
+  ASSERT_EQ(mkdir(inner.c_str(), 0755), 0);
+  Sample();
+  rmdir(inner.c_str());
+  rmdir(outer.c_str());
+  bool found = false;
+  for (const v1::Entity& entity : batch_.entities()) {
+    found |= entity.name() == group_->path() + "/outer/inner";
+  }
+  EXPECT_TRUE(found);
+}
+
 // There is no PMU in most virtual machines; the kernel's own software events go the same way.
 TEST(PerfSourceKernelTest, GroupPerCpu_CountsContextSwitches) {
   TextFiles files("/proc", "/sys");
