@@ -15,6 +15,8 @@
 namespace faultline {
 namespace {
 
+// Refreshes after which every directory of every hierarchy is looked at again.
+constexpr std::int64_t kFullRefresh = 16;
 constexpr int kOpenFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
 bool IsDirectory(int parent, const dirent& entry) {
@@ -33,6 +35,8 @@ struct CgroupWalk::Node {
   nlink_t links_now = 0;
   // Open while it has children, so that they are found by one path component.
   int fd = -1;
+  // Its path is in no hierarchy before this one.
+  bool primary = true;
   absl::btree_map<std::string, std::unique_ptr<Node>> children;
 
   Node() = default;
@@ -73,6 +77,19 @@ CgroupWalk::~CgroupWalk() = default;
 
 bool CgroupWalk::Refresh() {
   bool changed = paths_.empty();
+  const bool all = refreshes_++ % kFullRefresh == 0;
+  changed |= RefreshRoots(all);
+  if (!changed) return false;
+  if (!all) RefreshRoots(true);
+  paths_.clear();
+  for (const std::unique_ptr<Root>& root : roots_) {
+    if (root->node.fd >= 0) Collect(&root->node, root->hierarchy, "");
+  }
+  return true;
+}
+
+bool CgroupWalk::RefreshRoots(bool all) {
+  bool changed = false;
   for (const std::unique_ptr<Root>& root : roots_) {
     Node& node = root->node;
     if (node.fd < 0) node.fd = ::open(root->mount.c_str(), kOpenFlags);
@@ -82,20 +99,15 @@ bool CgroupWalk::Refresh() {
     const bool listed = node.links == info.st_nlink && info.st_nlink >= 2;
     node.links = info.st_nlink;
     if (!listed) changed |= List(&node);
-    changed |= RefreshChildren(&node);
+    changed |= RefreshChildren(&node, all);
   }
-  if (!changed) return false;
-  paths_.clear();
-  for (const std::unique_ptr<Root>& root : roots_) {
-    if (root->node.fd >= 0) Collect(root->node, root->hierarchy, "");
-  }
-  return true;
+  return changed;
 }
 
-bool CgroupWalk::RefreshChildren(Node* node) {
+bool CgroupWalk::RefreshChildren(Node* node, bool all) {
   // Where a known directory is gone, another may stand in its place, which leaves the link count of
   // `node` as it was.
-  bool changed = DropGone(node);
+  bool changed = DropGone(node, all);
   if (changed) List(node);
   for (const auto& [name, child] : node->children) {
     if (child->links != child->links_now || child->links_now < 2) {
@@ -104,16 +116,20 @@ bool CgroupWalk::RefreshChildren(Node* node) {
       changed |= List(child.get());
     }
     if (child->fd < 0) continue;
-    changed |= RefreshChildren(child.get());
+    changed |= RefreshChildren(child.get(), all);
     if (child->children.empty()) child->Close();
   }
   return changed;
 }
 
 // Forgets children whose directory is gone or is another one now; true if there were any.
-bool CgroupWalk::DropGone(Node* node) {
+bool CgroupWalk::DropGone(Node* node, bool all) {
   bool gone = false;
   for (auto it = node->children.begin(); it != node->children.end();) {
+    if (!all && !it->second->primary && it->second->fd < 0) {
+      ++it;
+      continue;
+    }
     struct stat info {};
     const int result = ::fstatat(node->fd, it->first.c_str(), &info, AT_SYMLINK_NOFOLLOW);
     if (result == 0 && info.st_ino == it->second->inode) {
@@ -161,10 +177,12 @@ bool CgroupWalk::List(Node* node) {
   return changed;
 }
 
-void CgroupWalk::Collect(const Node& node, std::uint32_t hierarchy, const std::string& path) {
-  paths_[path.empty() ? "/" : path].push_back({hierarchy, node.inode});
-  for (const auto& [name, child] : node.children) {
-    Collect(*child, hierarchy, absl::StrCat(path, "/", name));
+void CgroupWalk::Collect(Node* node, std::uint32_t hierarchy, const std::string& path) {
+  CgroupPlaces& places = paths_[path.empty() ? "/" : path];
+  node->primary = places.empty();
+  places.push_back({hierarchy, node->inode});
+  for (const auto& [name, child] : node->children) {
+    Collect(child.get(), hierarchy, absl::StrCat(path, "/", name));
   }
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every control group directory of the hierarchies that metrics come from, found again at each tick
-// at the price of one stat(2) per directory: a directory is listed only when its link count says
-// that subdirectories came or went, or when a known one is gone. Owned by CgroupIndex; one thread.
+// at the price of one stat(2) per group: a directory is listed only when its link count says that
+// subdirectories came or went, or when a known one is gone. A group without children is looked at
+// in the first hierarchy that has it; as soon as anything changed, and every 16th time, all of them
+// are. So what is made again within a tick, in another hierarchy only, is found up to 16 ticks
+// late. Owned by CgroupIndex; one thread.
 #pragma once
 
 #include <cstdint>
@@ -46,11 +49,13 @@ class CgroupWalk {
   struct Node;
   struct Root;
 
-  bool RefreshChildren(Node* node);
-  static bool DropGone(Node* node);
+  bool RefreshRoots(bool all);
+  bool RefreshChildren(Node* node, bool all);
+  static bool DropGone(Node* node, bool all);
   static bool List(Node* node);
-  void Collect(const Node& node, std::uint32_t hierarchy, const std::string& path);
+  void Collect(Node* node, std::uint32_t hierarchy, const std::string& path);
 
+  std::int64_t refreshes_ = 0;
   std::vector<std::unique_ptr<Root>> roots_;
   CgroupPaths paths_;
 };

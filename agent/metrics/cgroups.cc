@@ -65,7 +65,6 @@ void CgroupIndex::Refresh() {
   keys_added_.clear();
   keys_removed_.clear();
   slots_retired_.clear();
-  newly_folded_.clear();
   RetireLeavers();
   const bool retired = !slots_retired_.empty();
   if (walk_.Refresh() || retired) {

@@ -23,6 +23,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -66,8 +67,8 @@ class CgroupIndex {
   // Kernfs ids of the entity by hierarchy id; null: it has no row, or its directories are gone.
   const CgroupPlaces* PlacesOf(std::uint64_t entity) const;
 
-  // Paths that the last Refresh folded into "~other", and how many are in there now.
-  const std::vector<std::string>& newly_folded() const { return newly_folded_; }
+  // Paths that were folded into "~other" since the call before, and how many are in there now.
+  std::vector<std::string> TakeNewlyFolded() { return std::exchange(newly_folded_, {}); }
   size_t folded() const { return folded_.size(); }
 
   const CgroupTree& tree() const { return tree_; }

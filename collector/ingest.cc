@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/ingest.h"
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "collector/check.h"
+#include "collector/pending_calls.h"
+
+namespace faultline {
+namespace {
+
+// Messages that may wait for a node that does not read. An Ack follows each batch and a batch is
+// read only after it, so only commands can pile up.
+constexpr std::size_t kMaxWaiting = 256;
+
+// Who shares the streams' work; all outlive the server.
+struct Parts {
+  Store* store;
+  Fleet* fleet;
+  FaultFeed* feed;
+  Clock* clock;
+};
+
+class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::CollectorMessage>,
+                         public NodeLink,
+                         public std::enable_shared_from_this<NodeStream> {
+ public:
+  explicit NodeStream(const Parts& parts) : parts_(parts) {}
+
+  // Separate from construction, which has no shared_ptr yet.
+  void Begin() {
+    self_ = shared_from_this();
+    Read();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      End(absl::OkStatus());
+      return;
+    }
+    switch (incoming_.message_case()) {
+      case v1::NodeMessage::kHello:
+        return OnHello();
+      case v1::NodeMessage::kBatch:
+        return OnBatch();
+      case v1::NodeMessage::kResult:
+        return OnResult();
+      case v1::NodeMessage::kFault:
+        return OnFault();
+      default:
+        // Of a newer agent.
+        return Read();
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    const absl::MutexLock lock(&mutex_);
+    outgoing_.pop_front();
+    if (ok && !finished_ && !outgoing_.empty()) StartWrite(&outgoing_.front());
+  }
+
+  void OnDone() override {
+    if (!node_.empty()) {
+      parts_.fleet->Disconnect(node_, this);
+      LogInfo("node ", node_, " disconnected");
+    }
+    calls_->Close(
+        absl::UnavailableError(absl::StrCat("node ", node_, " disconnected before it answered")));
+    self_.reset();
+  }
+
+  void Call(v1::Command command, std::chrono::system_clock::time_point deadline,
+            Answer answer) override {
+    const std::uint64_t id = calls_->Add(deadline, std::move(answer));
+    if (id == 0) return;
+    command.set_id(id);
+    v1::CollectorMessage message;
+    *message.mutable_command() = std::move(command);
+    if (Write(std::move(message))) return;
+    calls_->Resolve(id, absl::UnavailableError(
+                            "the stream to the node has ended, or the node takes no commands"));
+  }
+
+  void End(const absl::Status& status) override {
+    const absl::MutexLock lock(&mutex_);
+    if (finished_) return;
+    finished_ = true;
+    Finish(ToGrpc(status));
+  }
+
+ private:
+  void Read() {
+    const absl::MutexLock lock(&mutex_);
+    if (!finished_) StartRead(&incoming_);
+  }
+
+  // False: it cannot go out any more, or too many wait already.
+  bool Write(v1::CollectorMessage message) {
+    const absl::MutexLock lock(&mutex_);
+    if (finished_ || outgoing_.size() >= kMaxWaiting) return false;
+    outgoing_.push_back(std::move(message));
+    if (outgoing_.size() == 1) StartWrite(&outgoing_.front());
+    return true;
+  }
+
+  // The node's fault: it will not get better by trying again.
+  void Refuse(const absl::Status& status) {
+    LogWarning("node ", node_.empty() ? "?" : node_, ": ", status.message());
+    End(status);
+  }
+
+  // Ours, or the disk's: the node keeps what it has and comes back.
+  void GiveUp(const absl::Status& status) {
+    End(absl::UnavailableError(absl::StrCat("the collector cannot store: ", status.message())));
+  }
+
+  void OnHello() {
+    v1::Hello hello = std::move(*incoming_.mutable_hello());
+    const absl::Status status = CheckHello(hello);
+    if (!status.ok()) return Refuse(WithContext(status, "Hello"));
+    if (!node_.empty() && node_ != hello.node().id()) {
+      return Refuse(absl::InvalidArgumentError("a stream belongs to one node"));
+    }
+    const std::string name = hello.node().id();
+    parts_.store->SaveHello(
+        std::move(hello), [self = shared_from_this(), name](absl::StatusOr<HelloOutcome> outcome) {
+          self->OnHelloSaved(name, std::move(outcome));
+        });
+  }
+
+  void OnHelloSaved(const std::string& name, absl::StatusOr<HelloOutcome> outcome) {
+    if (absl::IsInvalidArgument(outcome.status())) return Refuse(outcome.status());
+    if (!outcome.ok()) return GiveUp(outcome.status());
+    schemas_ = std::move(outcome->schemas);
+    v1::CollectorMessage message;
+    message.mutable_welcome()->set_durable_sequence(outcome->durable_sequence);
+    message.mutable_welcome()->set_realtime_ns(parts_.clock->Now().realtime_ns);
+    // Before the node can be reached: commands come after Welcome.
+    Write(std::move(message));
+    if (node_.empty()) {
+      node_ = name;
+      LogInfo("node ", node_, " connected");
+      parts_.fleet->Connect(node_, shared_from_this());
+    }
+    Read();
+  }
+
+  void OnBatch() {
+    if (node_.empty()) return Refuse(absl::InvalidArgumentError("a batch came before Hello"));
+    v1::EncodedBatch encoded = std::move(*incoming_.mutable_batch());
+    const absl::Status key = CheckBatchKey(encoded);
+    if (!key.ok()) return Refuse(key);
+    const std::string epoch = encoded.epoch();
+    const std::uint64_t sequence = encoded.sequence();
+    auto checked = CheckEncodedBatch(std::move(encoded), schemas_);
+    if (!checked.ok()) return RejectBatch(epoch, sequence, std::string(checked.status().message()));
+    parts_.store->SaveBatch(
+        node_, std::make_shared<const CheckedBatch>(std::move(*checked)),
+        [self = shared_from_this(), epoch](const absl::StatusOr<BatchOutcome>& outcome) {
+          self->OnBatchSaved(epoch, outcome);
+        });
+  }
+
+  void OnBatchSaved(const std::string& epoch, const absl::StatusOr<BatchOutcome>& outcome) {
+    if (!outcome.ok()) return GiveUp(outcome.status());
+    for (const v1::FaultState& fault : outcome->faults) parts_.feed->Publish(fault);
+    WriteAck(epoch, outcome->durable_sequence);
+    Read();
+  }
+
+  void RejectBatch(const std::string& epoch, std::uint64_t sequence, const std::string& reason) {
+    LogWarning("node ", node_, ": batch ", sequence, " rejected: ", reason);
+    parts_.store->SaveReject(node_, epoch, sequence, reason,
+                             [self = shared_from_this(), epoch, sequence,
+                              reason](const absl::StatusOr<std::uint64_t>& durable) {
+                               if (!durable.ok()) return self->GiveUp(durable.status());
+                               v1::CollectorMessage message;
+                               message.mutable_reject()->set_sequence(sequence);
+                               message.mutable_reject()->set_reason(reason);
+                               message.mutable_reject()->set_epoch(epoch);
+                               self->Write(std::move(message));
+                               self->WriteAck(epoch, *durable);
+                               self->Read();
+                             });
+  }
+
+  void WriteAck(const std::string& epoch, std::uint64_t durable) {
+    v1::CollectorMessage message;
+    message.mutable_ack()->set_durable_sequence(durable);
+    message.mutable_ack()->set_epoch(epoch);
+    // A node that sends batches and never reads its acknowledgements gains nothing by going on.
+    if (!Write(std::move(message))) End(absl::ResourceExhaustedError("acknowledgements unread"));
+  }
+
+  void OnResult() {
+    v1::CommandResult result = std::move(*incoming_.mutable_result());
+    const std::uint64_t id = result.id();
+    if (result.code() == 0) {
+      calls_->Resolve(id, std::move(result));
+    } else {
+      calls_->Resolve(id,
+                      absl::Status(static_cast<absl::StatusCode>(result.code()), result.error()));
+    }
+    Read();
+  }
+
+  void OnFault() {
+    if (node_.empty()) return Refuse(absl::InvalidArgumentError("a fault came before Hello"));
+    v1::FaultState fault = std::move(*incoming_.mutable_fault());
+    if (fault.spec().id().empty()) return Read();
+    fault.set_node(node_);
+    parts_.store->SaveFault(node_, fault,
+                            [self = shared_from_this(), fault](const absl::StatusOr<bool>& news) {
+                              if (!news.ok()) return self->GiveUp(news.status());
+                              if (*news) self->parts_.feed->Publish(fault);
+                              self->Read();
+                            });
+  }
+
+  const Parts parts_;
+  const std::shared_ptr<PendingCalls> calls_ = std::make_shared<PendingCalls>();
+  // Keeps the stream alive until gRPC is done with it.
+  std::shared_ptr<NodeStream> self_;
+
+  // Touched only between a read and the next one, which never overlap.
+  v1::NodeMessage incoming_;
+  std::string node_;
+  std::vector<v1::Schema> schemas_;
+
+  absl::Mutex mutex_;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  // The front is being written.
+  std::deque<v1::CollectorMessage> outgoing_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+grpc::ServerBidiReactor<v1::NodeMessage, v1::CollectorMessage>* Ingest::Stream(
+    grpc::CallbackServerContext* /*context*/) {
+  const auto stream = std::make_shared<NodeStream>(Parts{store_, fleet_, feed_, clock_});
+  stream->Begin();
+  return stream.get();
+}
+
+}  // namespace faultline

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/store/fault_progress.h"
+
+#include <google/protobuf/util/message_differencer.h>
+
+#include <cstdint>
+#include <tuple>
+
+namespace faultline {
+namespace {
+
+int EdgesSet(const v1::Edges& edges) {
+  const auto set = [](const v1::Edge& edge) { return edge.boottime_ns() != 0 ? 1 : 0; };
+  return set(edges.commanded()) + set(edges.acked()) + set(edges.first_touch()) +
+         set(edges.last_touch()) + set(edges.undone());
+}
+
+// Each part only ever grows during a fault's life.
+auto Progress(const v1::FaultState& state) {
+  const int rank = IsFinal(state.phase()) ? v1::PHASE_UNDONE : static_cast<int>(state.phase());
+  std::int64_t dose = 0;
+  if (state.dose_size() > 0 && !state.dose(0).gauge()) dose = state.dose(0).value();
+  return std::make_tuple(rank, EdgesSet(state.edges()), state.edges().last_touch().boottime_ns(),
+                         dose);
+}
+
+}  // namespace
+
+bool IsFinal(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
+
+bool Supersedes(const v1::FaultState& state, const v1::FaultState& known) {
+  const auto now = Progress(state);
+  const auto before = Progress(known);
+  if (now != before) return now > before;
+  return !google::protobuf::util::MessageDifferencer::Equals(state, known);
+}
+
+}  // namespace faultline

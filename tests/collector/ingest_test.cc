@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/ingest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "collector/collector.h"
+#include "collector/store/database.h"
+#include "tests/collector/batch_builder.h"
+#include "tests/collector/fake_node.h"
+#include "tests/fake_clock.h"
+
+namespace faultline {
+namespace {
+
+const std::string kEpoch = "epoch-0123456789";
+const std::string kOtherEpoch = "epoch-9876543210";
+
+BatchBuilder OneFrame(std::int64_t second) {
+  BatchBuilder builder;
+  const auto host = builder.Entity("host", "host");
+  builder.Frame(second, second * kNsPerSecond, (second + 1) * kNsPerSecond, 1'000 * kNsPerSecond);
+  builder.Row("host", host, {Cell(second), Cell::Null()});
+  return builder;
+}
+
+class IngestTest : public testing::Test {
+ protected:
+  IngestTest() { Open(); }
+
+  void Open() {
+    collector_.reset();
+    CollectorOptions options;
+    options.listen = "";
+    options.state_dir = dir_.path();
+    auto collector = Collector::Start(options, &clock_);
+    ASSERT_TRUE(collector.ok()) << collector.status();
+    collector_ = std::move(*collector);
+  }
+
+  std::unique_ptr<FakeNode> Connect() {
+    return std::make_unique<FakeNode>(collector_->InProcessChannel());
+  }
+
+  std::int64_t Count(const std::string& sql) {
+    auto database = Database::Open(dir_.path() + "/collector.db", Database::Mode::kReadOnly);
+    EXPECT_TRUE(database.ok());
+    Query query(**database, sql.c_str());
+    const auto row = query.Next();
+    EXPECT_TRUE(row.ok() && *row) << row.status();
+    return query.IntAt(0);
+  }
+
+  TempDir dir_;
+  FakeClock clock_;
+  std::unique_ptr<Collector> collector_;
+};
+
+TEST_F(IngestTest, BatchIsStoredAsItCameAndAcknowledged) {
+  auto node = Connect();
+  EXPECT_EQ(node->Hello(TestHello("n1", kEpoch)), 0U);
+  const v1::EncodedBatch batch = OneFrame(5).Encode(kEpoch, 1);
+  EXPECT_EQ(node->Deliver(batch), 1U);
+  auto catalogue = collector_->store().OpenCatalogue();
+  ASSERT_TRUE(catalogue.ok());
+  const auto nodes = (*catalogue)->Nodes();
+  ASSERT_TRUE(nodes.ok());
+  ASSERT_EQ(nodes->size(), 1U);
+  EXPECT_EQ((*nodes)[0].status.batches(), 1);
+  EXPECT_EQ((*nodes)[0].status.last_frame_realtime_ns(), 1'006 * kNsPerSecond);
+  const auto rows = (*catalogue)->Batches({(*nodes)[0].id, 0, INT64_MAX, INT64_MAX}, {}, 10);
+  ASSERT_TRUE(rows.ok());
+  ASSERT_EQ(rows->size(), 1U);
+  EXPECT_EQ((*rows)[0].payload, batch.payload());
+  EXPECT_EQ(Count("SELECT samples FROM batches"), 1);
+  EXPECT_TRUE(node->Finish().ok());
+}
+
+TEST_F(IngestTest, DuplicateIsAcknowledgedAndStoredOnce) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kEpoch));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(6).Encode(kEpoch, 2)), 2U);
+  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 1)), 2U);
+  EXPECT_EQ(Count("SELECT count(*) FROM batches"), 2);
+}
+
+TEST_F(IngestTest, MarkSurvivesRestartAndTellsWhereToGoOn) {
+  {
+    auto node = Connect();
+    node->Hello(TestHello("n1", kEpoch));
+    for (std::uint64_t i = 1; i <= 5; ++i) {
+      node->Deliver(OneFrame(static_cast<std::int64_t>(i)).Encode(kEpoch, i));
+    }
+  }
+  Open();
+  auto node = Connect();
+  EXPECT_EQ(node->Hello(TestHello("n1", kEpoch)), 5U);
+  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 5)), 5U);
+  EXPECT_EQ(node->Deliver(OneFrame(6).Encode(kEpoch, 6)), 6U);
+  EXPECT_EQ(Count("SELECT count(*) FROM batches"), 6);
+  // Another start of the agent counts from the beginning.
+  EXPECT_EQ(node->Hello(TestHello("n1", kOtherEpoch)), 0U);
+  EXPECT_EQ(node->Deliver(OneFrame(7).Encode(kOtherEpoch, 1)), 1U);
+  EXPECT_EQ(Count("SELECT count(*) FROM batches"), 7);
+}
+
+TEST_F(IngestTest, BacklogOfEarlierEpochIsTakenOnTheSameStream) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kOtherEpoch));
+  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kOtherEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(2).Encode(kEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(3).Encode(kOtherEpoch, 2)), 2U);
+}
+
+TEST_F(IngestTest, HoleHoldsTheMarkAndIsReportedOnceUntilAGapNamesIt) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kEpoch));
+  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(4).Encode(kEpoch, 4)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 5)), 1U);
+  EXPECT_EQ(Count("SELECT count(*) FROM events WHERE kind = 'sequence_hole'"), 1);
+  BatchBuilder builder = OneFrame(6);
+  auto* gap = builder.batch().add_gaps();
+  gap->set_epoch(kEpoch);
+  gap->set_first_sequence(2);
+  gap->set_last_sequence(3);
+  gap->set_begin_boottime_ns(2 * kNsPerSecond);
+  gap->set_end_boottime_ns(4 * kNsPerSecond);
+  gap->set_samples(17);
+  gap->set_reason("buffer_full");
+  EXPECT_EQ(node->Deliver(builder.Encode(kEpoch, 6)), 6U);
+  EXPECT_EQ(Count("SELECT sum(samples) FROM gaps"), 17);
+  EXPECT_EQ(Count("SELECT begin_ns FROM gaps"), 1'002 * kNsPerSecond);
+  EXPECT_EQ(Count("SELECT count(*) FROM events"), 1);
+}
+
+TEST_F(IngestTest, BatchThatCanNeverBeStoredIsRejectedNamedAndPassed) {
+  BatchBuilder wrong_columns = OneFrame(2);
+  wrong_columns.batch().mutable_frames(0)->mutable_tables(0)->mutable_columns()->RemoveLast();
+  v1::EncodedBatch flipped = OneFrame(2).Encode(kEpoch, 1);
+  flipped.mutable_payload()->back() ^= 1;
+  v1::EncodedBatch short_size = OneFrame(2).Encode(kEpoch, 1);
+  short_size.set_decoded_bytes(short_size.decoded_bytes() - 1);
+  v1::EncodedBatch huge = OneFrame(2).Encode(kEpoch, 1);
+  huge.set_decoded_bytes(1U << 30);
+  BatchBuilder unknown_schema = OneFrame(2);
+  unknown_schema.batch().set_schema_id(77);
+  std::vector<v1::EncodedBatch> bad = {wrong_columns.Encode(kEpoch, 1),
+                                       flipped,
+                                       short_size,
+                                       huge,
+                                       unknown_schema.Encode(kEpoch, 1),
+                                       BatchBuilder::EncodeBytes("\xff\xff", kEpoch, 1)};
+  auto node = Connect();
+  node->Hello(TestHello("n1", kEpoch));
+  std::uint64_t sequence = 0;
+  for (v1::EncodedBatch& batch : bad) {
+    batch.set_sequence(++sequence);
+    ASSERT_TRUE(node->Send(batch));
+    const v1::CollectorMessage reject = node->Read();
+    ASSERT_TRUE(reject.has_reject()) << reject.ShortDebugString();
+    EXPECT_EQ(reject.reject().sequence(), sequence);
+    EXPECT_EQ(reject.reject().epoch(), kEpoch);
+    EXPECT_FALSE(reject.reject().reason().empty());
+    const v1::CollectorMessage ack = node->Read();
+    ASSERT_TRUE(ack.has_ack());
+    EXPECT_EQ(ack.ack().durable_sequence(), sequence);
+  }
+  EXPECT_EQ(node->Deliver(OneFrame(9).Encode(kEpoch, sequence + 1)), sequence + 1);
+  EXPECT_EQ(Count("SELECT count(*) FROM gaps WHERE reason = 'rejected'"), 6);
+  // The node's own record replaces ours.
+  BatchBuilder builder = OneFrame(10);
+  auto* gap = builder.batch().add_gaps();
+  gap->set_epoch(kEpoch);
+  gap->set_first_sequence(1);
+  gap->set_last_sequence(sequence);
+  gap->set_begin_boottime_ns(1);
+  gap->set_end_boottime_ns(2);
+  gap->set_samples(99);
+  gap->set_reason("rejected");
+  EXPECT_EQ(node->Deliver(builder.Encode(kEpoch, sequence + 2)), sequence + 2);
+  EXPECT_EQ(Count("SELECT count(*) FROM gaps"), 1);
+  EXPECT_EQ(Count("SELECT sum(samples) FROM gaps"), 99);
+}
+
+TEST_F(IngestTest, SecondStreamOfANodeReplacesTheFirst) {
+  auto first = Connect();
+  first->Hello(TestHello("n1", kEpoch));
+  auto second = Connect();
+  second->Hello(TestHello("n1", kEpoch));
+  const grpc::Status ended = first->Finish(false);
+  EXPECT_EQ(ended.error_code(), grpc::StatusCode::ABORTED) << ended.error_message();
+  EXPECT_EQ(second->Deliver(OneFrame(1).Encode(kEpoch, 1)), 1U);
+  EXPECT_THAT(collector_->fleet().Connected(), testing::ElementsAre("n1"));
+}
+
+TEST_F(IngestTest, WrongHelloEndsTheStreamWithTheReason) {
+  const auto with = [](auto change) {
+    v1::Hello hello = TestHello("n1", kEpoch);
+    change(&hello);
+    return hello;
+  };
+  const std::vector<v1::Hello> wrong = {
+      with([](v1::Hello* h) { h->mutable_node()->set_id("../etc"); }),
+      with([](v1::Hello* h) { h->mutable_node()->set_id(""); }),
+      with([](v1::Hello* h) { h->set_epoch("short"); }),
+      with([](v1::Hello* h) { h->set_interval_ns(0); }),
+      with([](v1::Hello* h) { h->mutable_schema()->clear_tables(); }),
+      with([](v1::Hello* h) { h->mutable_schema()->mutable_tables(0)->set_name("../x"); }),
+      with([](v1::Hello* h) { h->mutable_schema()->mutable_tables(0)->set_name("cgroup"); }),
+      with([](v1::Hello* h) {
+        h->mutable_schema()->mutable_tables(0)->mutable_columns(0)->set_name("a,b");
+      }),
+  };
+  for (const v1::Hello& hello : wrong) {
+    auto node = Connect();
+    v1::NodeMessage message;
+    *message.mutable_hello() = hello;
+    node->Write(message);
+    const grpc::Status status = node->Finish(false);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_FALSE(status.error_message().empty());
+  }
+  auto node = Connect();
+  node->Send(OneFrame(1).Encode(kEpoch, 1));
+  EXPECT_EQ(node->Finish(false).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Count("SELECT count(*) FROM nodes"), 0);
+}
+
+TEST_F(IngestTest, SchemaIdWithOtherColumnsIsRefused) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kEpoch));
+  v1::Hello hello = TestHello("n1", kEpoch);
+  hello.mutable_schema()->mutable_tables(0)->mutable_columns(0)->set_name("other_ns");
+  v1::NodeMessage message;
+  *message.mutable_hello() = hello;
+  node->Write(message);
+  EXPECT_EQ(node->Finish(false).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  // Words may change; the columns are the same.
+  auto again = Connect();
+  hello = TestHello("n1", kEpoch);
+  hello.mutable_schema()->mutable_tables(0)->mutable_columns(0)->set_reason("no PMU");
+  again->Hello(hello);
+}
+
+TEST_F(IngestTest, OlderSchemaOfTheNodeIsStillUnderstood) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kEpoch));
+  v1::Hello hello = TestHello("n1", kOtherEpoch);
+  hello.mutable_schema()->set_id(2);
+  hello.mutable_schema()->mutable_tables()->RemoveLast();
+  node->Hello(hello);
+  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kEpoch, 1)), 1U);
+}
+
+TEST_F(IngestTest, FaultToldAtOnceAndInBatchKeepsTheNewest) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kEpoch));
+  v1::FaultState fault;
+  fault.mutable_spec()->set_id("f1");
+  fault.set_phase(v1::PHASE_UNDONE);
+  fault.mutable_edges()->mutable_undone()->set_boottime_ns(9);
+  v1::NodeMessage message;
+  *message.mutable_fault() = fault;
+  ASSERT_TRUE(node->Write(message));
+  BatchBuilder builder = OneFrame(1);
+  fault.set_phase(v1::PHASE_VERIFIED);
+  fault.mutable_edges()->clear_undone();
+  *builder.batch().add_faults() = fault;
+  EXPECT_EQ(node->Deliver(builder.Encode(kEpoch, 1)), 1U);
+  auto catalogue = collector_->store().OpenCatalogue();
+  const auto faults = (*catalogue)->Faults("", false, 10);
+  ASSERT_TRUE(faults.ok());
+  ASSERT_EQ(faults->size(), 1U);
+  EXPECT_EQ((*faults)[0].phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ((*faults)[0].node(), "n1");
+}
+
+}  // namespace
+}  // namespace faultline
