@@ -237,7 +237,7 @@ TEST_F(LoaderTest, WakeupStampsMeasureTheWaitWhereSchedInfoIsNotKept) {
   EXPECT_TRUE(RunIterator(loaded.Find("tasks_start")->iterator).ok());
   for (int i = 0; i < 100; ++i) usleep(500);
   const histogram wait = Other(loaded, "runq_wait");
-  EXPECT_GE(wait.count, 100U);
+  EXPECT_GE(wait.count, 90U);
   // At most 10 ms each on average.
   EXPECT_LT(wait.sum, wait.count * 10'000'000U);
 }
@@ -257,7 +257,7 @@ TEST_F(LoaderTest, RawTwinTakesOverAndOptionalMapGoes) {
   EXPECT_NE(loaded.Find("sched_switch_raw"), nullptr);
   EXPECT_EQ(loaded.Find("sched_switch"), nullptr);
   for (int i = 0; i < 100; ++i) usleep(500);
-  EXPECT_GE(Other(loaded, "runq_wait").count, 100U);
+  EXPECT_GE(Other(loaded, "runq_wait").count, 90U);
 }
 
 TEST_F(LoaderTest, OneImpossibleProgramCostsOnlyItsMap) {
