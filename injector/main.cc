@@ -118,7 +118,7 @@ void WaitForSignal(int signals) {
 
 absl::Status Serve(const InjectorOptions& options, Controller& controller, int signals) {
   for (const std::string& device : options.plane_devices) {
-    if (absl::Status status = SetUpPlane(device); !status.ok()) {
+    if (absl::Status status = SetUpPlane(device).status(); !status.ok()) {
       return WithContext(status, absl::StrCat("standing plane on ", device));
     }
   }

@@ -42,6 +42,33 @@ constexpr Parameter kMemLeakParameters[] = {
 constexpr const char* kMemLeakSymptoms[] = {"cgroup_memory_usage_bytes",
                                             "cgroup_memory_events_max_count"};
 
+// ---- net.loss: faults/net_loss.cc
+std::unique_ptr<Fault> MakeNetLoss();
+absl::Status ProbeNetLoss(Host& host);
+constexpr Parameter kNetLossParameters[] = {
+    {"loss", Kind::kPercent, "%", 0.1, 100, nullptr, nullptr,
+     "share of the packets that is lost; 100% is a partition"},
+    {"direction", Kind::kChoice, "", 0, 0, "both", "in|out|both",
+     "packets to the group, from it, or both"},
+    {"device", Kind::kText, "", 0, 0, "", nullptr,
+     "network devices for outbound packets, separated by commas; empty is every one that is up, "
+     "loopback excepted"},
+};
+constexpr const char* kNetLossSymptoms[] = {"tcp_retransmits_count", "tcp_rtt_us_p99",
+                                            "tcp_connections_failed_count"};
+
+// ---- net.rate: faults/net_rate.cc
+std::unique_ptr<Fault> MakeNetRate();
+absl::Status ProbeNetRate(Host& host);
+constexpr Parameter kNetRateParameters[] = {
+    {"rate", Kind::kRate, "bit/s", 8e3, 100e9, nullptr, nullptr,
+     "what the group's outbound packets share, link-layer headers included"},
+    {"device", Kind::kText, "", 0, 0, nullptr, nullptr,
+     "network device by which they leave; it needs the standing plane"},
+};
+constexpr const char* kNetRateSymptoms[] = {"tcp_rtt_us_p99", "tcp_rtt_us_p50",
+                                            "tcp_retransmits_count"};
+
 // ---- sham: faults/sham.cc
 std::unique_ptr<Fault> MakeSham();
 absl::Status ProbeSham(Host& host);
@@ -87,6 +114,30 @@ constexpr FaultType kRows[] = {
      .symptoms = kMemLeakSymptoms,
      .make = MakeMemLeak,
      .probe = ProbeMemLeak},
+    {.name = "net.loss",
+     .meaning =
+         "Packets of the group never arrive, and nobody is told: real loss, by BPF programs.",
+     .parameters = kNetLossParameters,
+     .targets = "cgroup|unit|pid",
+     .peers = true,
+     .sham = false,
+     .dose = "packets_dropped",
+     .dose_unit = "{packet}",
+     .symptoms = kNetLossSymptoms,
+     .make = MakeNetLoss,
+     .probe = ProbeNetLoss},
+    {.name = "net.rate",
+     .meaning =
+         "What the group sends over a device shares a rate; the rest waits, as on a slow link.",
+     .parameters = kNetRateParameters,
+     .targets = "cgroup|unit|pid",
+     .peers = true,
+     .sham = false,
+     .dose = "packets_shaped",
+     .dose_unit = "{packet}",
+     .symptoms = kNetRateSymptoms,
+     .make = MakeNetRate,
+     .probe = ProbeNetRate},
     {.name = "sham",
      .meaning = "The same calls and attachments as a real fault, at zero dose: shows what a model "
                 "learnt of the injector instead of the anomaly.",

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The network's levers, as RealHost calls them: loss by BPF links, rate by a class on the standing
-// plane. Called under the controller's mutex: one thread at a time.
+// The network's part of the real host: levers that lose packets of a control group or share a rate
+// among them, and the plane on which the latter stand. Everything happens in the network namespace
+// of the calling thread. Called under the controller's mutex: one thread at a time.
 #pragma once
 
 #include <memory>
@@ -15,18 +16,28 @@
 
 namespace faultline {
 
-// As Host::Loss and Host::Rate.
+// As Host::Loss: programs are loaded, nothing is attached. InvalidArgument: the root control group,
+// a bad filter or a fault without direction.
 absl::StatusOr<std::vector<std::unique_ptr<Lever>>> MakeLoss(const LossSpec& spec);
+
+// As Host::Rate. FailedPrecondition: `spec.device` has no plane.
 absl::StatusOr<std::vector<std::unique_ptr<Lever>>> MakeRate(const RateSpec& spec);
 
-// As Host::Recover, for the kinds "link" and "net_class".
+// A lever for a journaled change of kind "link", "net_class" or "net_plane". InvalidArgument: it
+// cannot be read.
 LeverOr RecoverNet(const v1::Change& change);
 
-// As Host::Probe, for the kinds "link" and "net_class".
+// OK if this host can make levers of `kind`: "loss" (inbound), "loss.outbound" or "rate". Tries it
+// without touching a packet.
 absl::Status ProbeNet(absl::string_view kind);
 
-// Makes the standing plane on `device`, or finds that it stands. FailedPrecondition: somebody
-// else's root qdisc is there.
-absl::Status SetUpPlane(const std::string& device);
+// Puts the standing plane on `device`, or completes the one that stands there, and returns what
+// changed (kind "net_plane"). The only step that can lose packets of others, so it belongs to the
+// start of the service. FailedPrecondition: the root is somebody's own; nothing was changed.
+absl::StatusOr<v1::Change> SetUpPlane(const std::string& device);
+
+// Takes the plane away; the kernel puts its default root back, as it was before. OK where none
+// stands.
+absl::Status RemovePlane(const std::string& device);
 
 }  // namespace faultline
