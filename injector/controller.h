@@ -12,7 +12,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -22,6 +21,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "faultline/v1/faults.pb.h"
 #include "injector/guard.h"
@@ -68,11 +68,14 @@ class Controller {
   int Watch(bool active_only, Watcher watcher);
   void Unwatch(int watch);
 
-  // Ends every fault; `reason` stands in their states.
-  void EndAll(const std::string& reason);
+  // Ends every fault; `reason` stands in their states. False: some could not be undone yet.
+  bool EndAll(const std::string& reason);
 
-  // Faults of an earlier process that Create undid.
+  // Faults of an earlier process that Create undid, or tried to.
   const std::vector<v1::FaultState>& recovered() const { return recovered_; }
+
+  // What was wrong with the journal: faults that may have to be undone by hand.
+  const std::vector<std::string>& complaints() const { return complaints_; }
 
   // Does what is due now: deadlines, read-backs, measurements, repeated attempts to undo.
   void RunDue();
@@ -104,36 +107,42 @@ class Controller {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<v1::FaultState> EndEach(const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<v1::FaultState> ListLocked(bool active_only) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunDueOf(Active& active, std::int64_t now_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static std::int64_t NextDueOf(const Active& active);
+  std::int64_t NextDueLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Moves what was due at `now_ns` to its next time.
+  static void ScheduleNext(Active& active, std::int64_t now_ns);
+  void MeasureNow(Injection& injection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropFinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Recover();
   void RecoverRow(v1::FaultState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseAfterReboot(v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  Active* FindActive(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const v1::FaultState* Find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SaveAndTell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Tell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  struct Watching {
-    bool active_only;
-    Watcher watcher;
-  };
+  // Between attempts to undo what could not be undone.
+  static constexpr std::int64_t kUndoRetryNs = kNsPerSecond;
 
   const Options options_;
   Host* const host_;
   Clock* const clock_;
   const Guard guard_;
   std::vector<v1::FaultState> recovered_;
+  std::vector<std::string> complaints_;
 
-  std::mutex mutex_;
+  absl::Mutex mutex_;
   std::unique_ptr<Journal> journal_ ABSL_GUARDED_BY(mutex_);
   HaltLatch halt_ ABSL_GUARDED_BY(mutex_);
   // By order of start; a deque keeps references valid while another is added.
   std::deque<Active> active_ ABSL_GUARDED_BY(mutex_);
   // Oldest first, bounded like the journal.
   std::deque<v1::FaultState> finished_ ABSL_GUARDED_BY(mutex_);
-  std::map<int, Watching> watches_ ABSL_GUARDED_BY(mutex_);
+  // Oldest first; never journaled, because nothing was changed.
+  std::deque<v1::FaultState> refused_ ABSL_GUARDED_BY(mutex_);
+  std::map<int, Watcher> watches_ ABSL_GUARDED_BY(mutex_);
   int last_watch_ ABSL_GUARDED_BY(mutex_) = 0;
   std::optional<v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);
   // Requested to interrupt the thread's current wait.

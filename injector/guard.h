@@ -22,10 +22,10 @@ struct GuardPolicy {
   // Longest duration of one.
   std::int64_t max_duration_ns = 3600 * kNsPerSecond;
   // Groups that no fault may touch: neither they, nor one that holds them, nor one inside them.
-  std::vector<std::string> protected_cgroups;
+  std::vector<std::string> protected_cgroups = {};
   // Groups of processes that no fault may touch (PID 1, the injector), in every hierarchy: neither
   // they nor one that holds them.
-  std::vector<std::string> protected_homes;
+  std::vector<std::string> protected_homes = {};
 };
 
 class Guard {

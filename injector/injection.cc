@@ -105,13 +105,14 @@ bool IsFinal(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
 
 absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(Host* host, Clock* clock,
                                                            const v1::FaultSpec& spec,
-                                                           Instant commanded) {
+                                                           Instant commanded, const Guard& guard) {
   absl::StatusOr<const FaultType*> type = CheckSpec(spec);
   if (!type.ok()) return type.status();
   absl::StatusOr<Parameters> parameters = Parameters::Parse((*type)->parameters, spec);
   if (!parameters.ok()) return parameters.status();
   absl::StatusOr<std::string> cgroup = host->Resolve(spec.target());
   if (!cgroup.ok()) return cgroup.status();
+  if (absl::Status status = guard.CheckTarget(*cgroup); !status.ok()) return status;
 
   std::unique_ptr<Injection> injection(new Injection(host, clock));
   injection->FillState(**type, spec, commanded);

@@ -14,18 +14,19 @@
 #include "base/clock.h"
 #include "faultline/v1/faults.pb.h"
 #include "injector/faults/fault.h"
+#include "injector/guard.h"
 #include "injector/host/host.h"
 
 namespace faultline {
 
 class Injection {
  public:
-  // Checks the spec against its row, resolves the target and plans; changes nothing. The state is
-  // then in PHASE_ACCEPTED with id, seed, defaults and changes filled in. `host` and `clock` must
-  // outlive it.
+  // Checks the spec against its row, resolves the target, asks `guard` whether it may be touched,
+  // and plans; changes nothing. The state is then in PHASE_ACCEPTED with id, seed, defaults and
+  // changes filled in. `host` and `clock` must outlive it.
   static absl::StatusOr<std::unique_ptr<Injection>> Plan(Host* host, Clock* clock,
                                                          const v1::FaultSpec& spec,
-                                                         Instant commanded);
+                                                         Instant commanded, const Guard& guard);
 
   // One that an earlier process journaled: it can only be undone.
   static std::unique_ptr<Injection> Recover(Host* host, Clock* clock, v1::FaultState state);
@@ -46,6 +47,7 @@ class Injection {
   bool Undo(v1::Phase final, const std::string& reason);
 
   void SetPhase(v1::Phase phase) { state_.set_phase(phase); }
+  void SetBoot(const std::string& boot_id) { state_.set_boot_id(boot_id); }
   const v1::FaultState& state() const { return state_; }
   const std::vector<std::string>& notes() const { return notes_; }
   const std::string& id() const { return state_.spec().id(); }

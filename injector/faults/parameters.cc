@@ -125,36 +125,6 @@ bool ParseAmount(const Parameter& row, absl::string_view text, double* number) {
   return false;
 }
 
-// A bound as people would write it.
-std::string Spell(const Parameter& row, double value) {
-  constexpr std::array<Suffix, 4> kBinary{
-      {{"TiB", 1099511627776.0}, {"GiB", 1073741824.0}, {"MiB", 1048576.0}, {"KiB", 1024.0}}};
-  constexpr std::array<Suffix, 3> kDecimal{{{"gbit", 1e9}, {"mbit", 1e6}, {"kbit", 1e3}}};
-  switch (row.kind) {
-    case Kind::kPercent:
-      return absl::StrCat(value, "%");
-    case Kind::kDuration:
-      return absl::FormatDuration(absl::Nanoseconds(value));
-    case Kind::kBytes: {
-      const char* tail = absl::string_view(row.unit) == "By/s" ? "/s" : "";
-      for (const Suffix& unit : kBinary) {
-        if (value >= unit.factor) return absl::StrCat(value / unit.factor, unit.text, tail);
-      }
-      return absl::StrCat(value, "B", tail);
-    }
-    case Kind::kRate:
-      for (const Suffix& unit : kDecimal) {
-        if (value >= unit.factor) return absl::StrCat(value / unit.factor, unit.text);
-      }
-      return absl::StrCat(value, "bit");
-    case Kind::kNumber:
-    case Kind::kChoice:
-    case Kind::kText:
-      break;
-  }
-  return absl::StrCat(value, row.unit[0] == '\0' ? "" : " ", row.unit);
-}
-
 absl::Status Wrong(const v1::FaultSpec& spec, const Parameter& row, absl::string_view rest) {
   return absl::InvalidArgumentError(absl::StrCat(spec.type(), ": ", row.name, " ", rest));
 }
@@ -193,13 +163,42 @@ absl::Status CheckAmount(const v1::FaultSpec& spec, const Parameter& row, const 
   }
   if (*number < row.minimum || *number > row.maximum) {
     return Wrong(spec, row,
-                 absl::StrCat("is ", text, "; it must be from ", Spell(row, row.minimum), " to ",
-                              Spell(row, row.maximum)));
+                 absl::StrCat("is ", text, "; it must be from ", Amount(row, row.minimum), " to ",
+                              Amount(row, row.maximum)));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+std::string Amount(const Parameter& row, double value) {
+  constexpr std::array<Suffix, 4> kBinary{
+      {{"TiB", 1099511627776.0}, {"GiB", 1073741824.0}, {"MiB", 1048576.0}, {"KiB", 1024.0}}};
+  constexpr std::array<Suffix, 3> kDecimal{{{"gbit", 1e9}, {"mbit", 1e6}, {"kbit", 1e3}}};
+  switch (row.kind) {
+    case Kind::kPercent:
+      return absl::StrCat(value, "%");
+    case Kind::kDuration:
+      return absl::FormatDuration(absl::Nanoseconds(value));
+    case Kind::kBytes: {
+      const char* tail = absl::string_view(row.unit) == "By/s" ? "/s" : "";
+      for (const Suffix& unit : kBinary) {
+        if (value >= unit.factor) return absl::StrCat(value / unit.factor, unit.text, tail);
+      }
+      return absl::StrCat(value, "B", tail);
+    }
+    case Kind::kRate:
+      for (const Suffix& unit : kDecimal) {
+        if (value >= unit.factor) return absl::StrCat(value / unit.factor, unit.text);
+      }
+      return absl::StrCat(value, "bit");
+    case Kind::kNumber:
+    case Kind::kChoice:
+    case Kind::kText:
+      break;
+  }
+  return absl::StrCat(value, row.unit[0] == '\0' ? "" : " ", row.unit);
+}
 
 absl::StatusOr<Parameters> Parameters::Parse(absl::Span<const Parameter> row,
                                              const v1::FaultSpec& spec) {
