@@ -37,6 +37,7 @@ void Agent::SampleOnce(const TickSchedule::Tick& tick) {
   v1::Frame* frame = batch.add_frames();
   frame->set_tick(tick.index);
   frame->set_begin_boottime_ns(window_begin_ns_);
+  NoteSchedule(tick, &batch);
   parts_.sampler->Sample(frame, &batch);
   bool connected = false;
   const std::vector<v1::FaultState> faults = parts_.faults(&connected);
@@ -45,7 +46,6 @@ void Agent::SampleOnce(const TickSchedule::Tick& tick) {
   frame->set_end_boottime_ns(end.boottime_ns);
   frame->set_realtime_offset_ns(end.realtime_ns - end.boottime_ns);
   labels_.Fill(faults, frame, &batch);
-  NoteSchedule(tick, &batch);
   NoteInjector(connected, &batch);
   window_begin_ns_ = end.boottime_ns;
   parts_.outbox->Put(batch);

@@ -130,37 +130,44 @@ static __always_inline void record_latency(struct request *rq, __u32 slot, __u32
 }
 
 /* The group whose bio the request carries; flushes carry none. */
-static __always_inline __u32 issuer_slot(struct request *rq)
+static __always_inline __u32 issuer_slot(bool typed, struct request *rq)
 {
-	struct blkcg_gq *group = BPF_CORE_READ(rq, bio, bi_blkg);
+	struct bio *bio = FIELD(typed, rq, bio);
+	struct blkcg_gq *group = bio ? FIELD(typed, bio, bi_blkg) : NULL;
+	struct blkcg *owner = group ? FIELD(typed, group, blkcg) : NULL;
 
-	if (!group)
+	if (!owner)
 		return CGROUP_SLOT_OTHER;
-	return cgroup_slot(cgroup_id(false, BPF_CORE_READ(group, blkcg, css.cgroup)));
+	return cgroup_slot(cgroup_id(typed, FIELD(typed, owner, css.cgroup)));
 }
 
-static __always_inline int on_complete(struct request *rq, __u32 bytes)
+static __always_inline __u32 disk_slot(bool typed, struct request *rq)
 {
-	struct gendisk *disk = request_disk(rq);
-	__u32 op = disk_op(BPF_CORE_READ(rq, cmd_flags));
-	__u32 group = issuer_slot(rq);
-	__u32 device = 0;
-	__u32 slot = 0;
-	__u32 *known;
+	struct gendisk *disk = request_disk(typed, rq);
+	__u32 device;
+	__u32 *slot;
 
-	if (disk)
-		device = (__u32)BPF_CORE_READ(disk, major) << 20 | BPF_CORE_READ(disk, first_minor);
-	known = bpf_map_lookup_elem(&disk_slots, &device);
-	if (known)
-		slot = *known;
-	add(&disk_bytes, slot, op, bytes);
+	if (!disk)
+		return 0;
+	device = (__u32)FIELD(typed, disk, major) << 20 | FIELD(typed, disk, first_minor);
+	slot = bpf_map_lookup_elem(&disk_slots, &device);
+	return slot ? *slot : 0;
+}
+
+static __always_inline int on_complete(bool typed, struct request *rq, __u32 bytes)
+{
+	__u32 op = disk_op(FIELD(typed, rq, cmd_flags));
+	__u32 group = issuer_slot(typed, rq);
+	__u32 disk = disk_slot(typed, rq);
+
+	add(&disk_bytes, disk, op, bytes);
 	add(&cg_disk_bytes, group, op, bytes);
 	/* A request may complete in parts, each with a call; the last has all that is left. */
-	if (bytes < BPF_CORE_READ(rq, __data_len))
+	if (bytes < FIELD(typed, rq, __data_len))
 		return 0;
-	add(&disk_ops, slot, op, 1);
+	add(&disk_ops, disk, op, 1);
 	add(&cg_disk_ops, group, op, 1);
-	record_latency(rq, slot, op);
+	record_latency(rq, disk, op);
 	return 0;
 }
 
@@ -183,13 +190,13 @@ int block_issue_raw(__u64 *ctx)
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(block_end, struct request *rq, int error, unsigned int bytes)
 {
-	return on_complete(rq, bytes);
+	return on_complete(true, rq, bytes);
 }
 
 SEC("raw_tp/block_rq_complete")
 int BPF_PROG(block_end_raw, struct request *rq, int error, unsigned int bytes)
 {
-	return on_complete(rq, bytes);
+	return on_complete(false, rq, bytes);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -42,13 +42,15 @@ struct request___old {
 	struct gendisk *rq_disk;
 } __attribute__((preserve_access_index));
 
-static __always_inline struct gendisk *request_disk(struct request *rq)
+static __always_inline struct gendisk *request_disk(bool typed, struct request *rq)
 {
 	struct request___old *old = (void *)rq;
+	struct request_queue *queue;
 
 	if (bpf_core_field_exists(old->rq_disk))
 		return BPF_CORE_READ(old, rq_disk);
-	return BPF_CORE_READ(rq, q, disk);
+	queue = FIELD(typed, rq, q);
+	return queue ? FIELD(typed, queue, disk) : NULL;
 }
 
 /*
@@ -59,13 +61,13 @@ struct sock_cgroup_data___old {
 	__u64 val;
 } __attribute__((preserve_access_index));
 
-static __always_inline struct cgroup *sock_cgroup(const struct sock *sk)
+static __always_inline struct cgroup *sock_cgroup(bool typed, const struct sock *sk)
 {
 	struct sock_cgroup_data___old *old = (void *)&sk->sk_cgrp_data;
 	__u64 value;
 
 	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
-		return BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+		return FIELD(typed, sk, sk_cgrp_data.cgroup);
 	value = BPF_CORE_READ(old, val);
 	return value & 1 ? NULL : (struct cgroup *)(value & ~3ULL);
 }

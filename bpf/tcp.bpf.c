@@ -75,12 +75,12 @@ struct {
 	__type(value, __u64);
 } tcp_connecting SEC(".maps");
 
-static __always_inline __u32 socket_slot(const struct sock *sk)
+static __always_inline __u32 socket_slot(bool typed, const struct sock *sk)
 {
-	return cgroup_slot(cgroup_id(false, sock_cgroup(sk)));
+	return cgroup_slot(cgroup_id(typed, sock_cgroup(typed, sk)));
 }
 
-static __always_inline int on_probe(const struct sock *sk)
+static __always_inline int on_probe(bool typed, const struct sock *sk)
 {
 	__u32 srtt = BPF_CORE_READ((const struct tcp_sock *)sk, srtt_us) >> SRTT_SHIFT;
 	struct histogram *histogram;
@@ -89,18 +89,19 @@ static __always_inline int on_probe(const struct sock *sk)
 	/* 0: no round trip was measured yet. */
 	if (!srtt)
 		return 0;
-	slot = socket_slot(sk);
+	slot = socket_slot(typed, sk);
 	histogram = bpf_map_lookup_elem(&tcp_rtt, &slot);
 	if (histogram)
 		histogram_add_shared(histogram, srtt);
 	return 0;
 }
 
-static __always_inline int on_retransmit(const struct sock *sk, const struct sk_buff *skb)
+static __always_inline int on_retransmit(bool typed, const struct sock *sk,
+					 const struct sk_buff *skb)
 {
 	struct tcp_skb_cb *control = (void *)skb + bpf_core_field_offset(skb->cb);
 	__u16 segments = BPF_CORE_READ(control, tcp_gso_segs);
-	__u32 slot = socket_slot(sk);
+	__u32 slot = socket_slot(typed, sk);
 	struct retransmits *counts = bpf_map_lookup_elem(&tcp_retrans, &slot);
 
 	/* One buffer may be many segments, as SNMP's RetransSegs counts them. */
@@ -109,9 +110,9 @@ static __always_inline int on_retransmit(const struct sock *sk, const struct sk_
 	return 0;
 }
 
-static __always_inline int on_synack(const struct sock *listener)
+static __always_inline int on_synack(bool typed, const struct sock *listener)
 {
-	__u32 slot = socket_slot(listener);
+	__u32 slot = socket_slot(typed, listener);
 	struct retransmits *counts = bpf_map_lookup_elem(&tcp_retrans, &slot);
 
 	if (counts)
@@ -153,7 +154,7 @@ static __always_inline int on_state(bool typed, struct sock *sk, int from, int t
 
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	slot = socket_slot(sk);
+	slot = socket_slot(typed, sk);
 	counts = bpf_map_lookup_elem(&tcp_conns, &slot);
 	if (!counts)
 		return 0;
@@ -176,37 +177,37 @@ static __always_inline int on_state(bool typed, struct sock *sk, int from, int t
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_packet, struct sock *sk)
 {
-	return on_probe(sk);
+	return on_probe(true, sk);
 }
 
 SEC("raw_tp/tcp_probe")
 int BPF_PROG(tcp_packet_raw, struct sock *sk)
 {
-	return on_probe(sk);
+	return on_probe(false, sk);
 }
 
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_again, struct sock *sk, struct sk_buff *skb)
 {
-	return on_retransmit(sk, skb);
+	return on_retransmit(true, sk, skb);
 }
 
 SEC("raw_tp/tcp_retransmit_skb")
 int BPF_PROG(tcp_again_raw, struct sock *sk, struct sk_buff *skb)
 {
-	return on_retransmit(sk, skb);
+	return on_retransmit(false, sk, skb);
 }
 
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(tcp_synack, struct sock *sk)
 {
-	return on_synack(sk);
+	return on_synack(true, sk);
 }
 
 SEC("raw_tp/tcp_retransmit_synack")
 int BPF_PROG(tcp_synack_raw, struct sock *sk)
 {
-	return on_synack(sk);
+	return on_synack(false, sk);
 }
 
 SEC("tp_btf/inet_sock_set_state")

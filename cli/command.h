@@ -44,5 +44,6 @@ void AddHalt(CLI::App& app, Action* action);
 void AddRelease(CLI::App& app, Action* action);
 void AddRun(CLI::App& app, Action* action);
 void AddExport(CLI::App& app, Action* action);
+void AddDemo(CLI::App& app, Action* action);
 
 }  // namespace faultline::cli

@@ -2,11 +2,6 @@
 //
 // `faultline inject`: asks for one fault, and with --wait stays until it has ended. What a type
 // takes is asked from the node, whose row is the only place that knows.
-#include <poll.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
-
-#include <csignal>
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +9,7 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/fault_view.h"
+#include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/parse.h"
 #include "cli/words.h"
@@ -103,33 +99,6 @@ absl::Status DryRun(const Globals& globals, Client& client, const InjectOptions&
   return absl::OkStatus();
 }
 
-// SIGINT and SIGTERM as a descriptor; blocked in every thread that is made afterwards.
-class Interrupt {
- public:
-  Interrupt() {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-    fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  }
-  ~Interrupt() { ::close(fd_); }
-  Interrupt(const Interrupt&) = delete;
-  Interrupt& operator=(const Interrupt&) = delete;
-
-  // True if a signal came within `ms`.
-  bool Within(int ms) const {
-    pollfd wait{fd_, POLLIN, 0};
-    if (::poll(&wait, 1, ms) <= 0) return false;
-    signalfd_siginfo info{};
-    return ::read(fd_, &info, sizeof(info)) == sizeof(info);
-  }
-
- private:
-  int fd_ = -1;
-};
-
 absl::StatusOr<v1::FaultState> Look(Client& client, const v1::FaultState& known) {
   v1::ListRequest request;
   request.set_node(known.node());
@@ -164,7 +133,7 @@ std::string ProgressText(const v1::FaultState& fault) {
 
 // Follows the fault to its end; ends it when the person interrupts.
 absl::StatusOr<v1::FaultState> WaitForEnd(const Globals& globals, Client& client,
-                                          const Interrupt& interrupt, v1::FaultState fault) {
+                                          Interrupt& interrupt, v1::FaultState fault) {
   constexpr int kLookEveryMs = 250;
   // A collector that restarts is not the end of a fault; one that stays away is.
   constexpr int kLooksLost = 40;

@@ -48,6 +48,7 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   AddRelease(*app, &flags->action);
   AddRun(*app, &flags->action);
   AddExport(*app, &flags->action);
+  AddDemo(*app, &flags->action);
   return app;
 }
 

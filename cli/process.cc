@@ -236,6 +236,7 @@ void Process::Release() {
 }
 
 absl::Status Process::AwaitExec() {
+  if (failure_ < 0) return absl::OkStatus();
   Failure failure{};
   ssize_t size = 0;
   do {

@@ -6,6 +6,7 @@
 #include <grpcpp/resource_quota.h>
 
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -40,6 +41,14 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(const CollectorOptio
   collector->store_ = std::move(*store);
   collector->ingest_ = std::make_unique<Ingest>(collector->store_.get(), &collector->fleet_,
                                                 &collector->feed_, clock);
+  auto catalogue = collector->store_->OpenCatalogue();
+  if (!catalogue.ok()) return catalogue.status();
+  collector->reader_ = std::make_unique<Reader>(std::move(*catalogue));
+  collector->control_ = std::make_unique<Control>(collector->store_.get(), collector->reader_.get(),
+                                                  &collector->fleet_, &collector->feed_);
+  collector->nodes_ = std::make_unique<NodesService>(collector->reader_.get(), &collector->fleet_);
+  collector->runs_ =
+      std::make_unique<RunsService>(collector->store_.get(), collector->reader_.get());
   const auto status = collector->Listen(options);
   if (!status.ok()) return status;
   return collector;
@@ -62,6 +71,9 @@ absl::Status Collector::Listen(const CollectorOptions& options) {
     builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
   }
   builder.RegisterService(ingest_.get());
+  builder.RegisterService(control_.get());
+  builder.RegisterService(nodes_.get());
+  builder.RegisterService(runs_.get());
   server_ = builder.BuildAndStart();
   const bool is_unix = absl::StartsWith(options.listen, "unix:");
   if (server_ == nullptr || (!options.listen.empty() && !is_unix && port == 0)) {

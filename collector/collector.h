@@ -11,10 +11,13 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "collector/control.h"
 #include "collector/fault_feed.h"
 #include "collector/fleet.h"
 #include "collector/ingest.h"
+#include "collector/inventory.h"
 #include "collector/options.h"
+#include "collector/store/reader.h"
 #include "collector/store/store.h"
 
 namespace faultline {
@@ -43,8 +46,13 @@ class Collector {
   std::string address_;
   Fleet fleet_;
   FaultFeed feed_;
+  // Its writer tells the feed, so it goes before the feed.
   std::unique_ptr<Store> store_;
+  std::unique_ptr<Reader> reader_;
   std::unique_ptr<Ingest> ingest_;
+  std::unique_ptr<Control> control_;
+  std::unique_ptr<NodesService> nodes_;
+  std::unique_ptr<RunsService> runs_;
   std::unique_ptr<grpc::Server> server_;
 };
 

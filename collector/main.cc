@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdio>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -32,6 +32,8 @@ int main(int argc, char** argv) {
     LogError(options.status().message());
     return 2;
   }
+  // What nodes tell is for the collector and its group.
+  ::umask(0027);
   // Before any thread exists, so that all of them leave the signals to us.
   sigset_t stop;
   sigemptyset(&stop);

@@ -19,9 +19,13 @@ class BpfCost {
   // Descriptors stay the caller's and open as long as this lives.
   void AddProgram(const std::string& name, int fd) { programs_["prog:" + name] = fd; }
   // A map that can get full; arrays cannot.
-  void AddMap(const std::string& name, int fd, std::uint32_t key_size, std::uint32_t capacity) {
-    maps_["map:" + name] = {fd, key_size, capacity};
-  }
+  struct Map {
+    int fd = -1;
+    std::uint32_t key_size = 0;
+    std::uint32_t value_size = 0;
+    std::uint32_t capacity = 0;
+  };
+  void AddMap(const std::string& name, const Map& map) { maps_["map:" + name] = map; }
 
   // "prog:NAME", "map:NAME".
   std::vector<std::string> Names() const;
@@ -31,11 +35,6 @@ class BpfCost {
   std::optional<std::int64_t> Read(const std::string& entity, BpfCostField field) const;
 
  private:
-  struct Map {
-    int fd = -1;
-    std::uint32_t key_size = 0;
-    std::uint32_t capacity = 0;
-  };
   static std::optional<std::int64_t> Entries(const Map& map);
 
   absl::btree_map<std::string, int> programs_;

@@ -98,10 +98,12 @@ BpfNeeds Loader::NeedsOf(const std::string& map) const {
 
 absl::StatusOr<std::string> Loader::Choose(const std::string& program, bool twin_will_do) const {
   const auto failed = failed_.find(program);
-  if (failed == failed_.end()) return program;
+  if (failed == failed_.end() && sections_.contains(program)) return program;
   const std::string twin = program + "_raw";
   if (twin_will_do && sections_.contains(twin) && !failed_.contains(twin)) return twin;
-  return failed->second;
+  if (failed != failed_.end()) return failed->second;
+  return absl::UnimplementedError(
+      absl::StrCat("BPF object ", subject_.name, " has no program ", program));
 }
 
 // What the maps that are still wanted need; a map whose need cannot be met is missing from here on.

@@ -130,11 +130,12 @@ absl::Status BpfSource::Add(size_t index, const Field& field) {
 }
 
 absl::Status BpfSource::CreateShared() {
-  const auto keys = static_cast<std::uint32_t>(cgroups_.slots()) *
+  const auto room = static_cast<std::uint32_t>(cgroups_.slots()) *
                     static_cast<std::uint32_t>(cgroups_.tree().hierarchies().size());
   absl::Status status = cgroup_slots_.Create(BPF_MAP_TYPE_HASH, "cgroup_slots", sizeof(cgroup_key),
-                                             sizeof(__u32), keys);
+                                             sizeof(__u32), room);
   if (!status.ok()) return status;
+  cost_.AddMap("cgroup_slots", {cgroup_slots_.fd(), sizeof(cgroup_key), sizeof(__u32), room});
   return slots_epoch_.Create(BPF_MAP_TYPE_ARRAY, "slots_epoch", sizeof(__u32), sizeof(__u32), 1);
 }
 
@@ -157,9 +158,6 @@ std::vector<std::pair<size_t, absl::Status>> BpfSource::Start() {
   for (const BpfSubject& subject : BpfSubjects(!SchedInfoIsKept(*types))) {
     if (uses_.contains(subject.name)) StartSubject(subject, host, &failures);
   }
-  cost_.AddMap("cgroup_slots", cgroup_slots_.fd(), sizeof(cgroup_key),
-               static_cast<std::uint32_t>(cgroups_.slots()) *
-                   static_cast<std::uint32_t>(cgroups_.tree().hierarchies().size()));
   ApplyDisks(at_start_[static_cast<size_t>(Table::kDisk)]);
   RunBeforeRead();
   // Type information passed through the heap by the 10 MB.
@@ -222,7 +220,8 @@ void BpfSource::ListCost(const LoadedSubject& loaded) {
   bpf_object__for_each_map(map, loaded.object->get()) {
     const std::string name = bpf_map__name(map);
     if (bpf_map__type(map) != BPF_MAP_TYPE_HASH || name == "cgroup_slots") continue;
-    cost_.AddMap(name, bpf_map__fd(map), bpf_map__key_size(map), bpf_map__max_entries(map));
+    cost_.AddMap(name, {bpf_map__fd(map), bpf_map__key_size(map), bpf_map__value_size(map),
+                        bpf_map__max_entries(map)});
     if (name == "disk_slots") disk_slots_fd_ = bpf_map__fd(map);
   }
 }

@@ -53,6 +53,10 @@ class Chooser {
 
   void Start(Source* source) {
     for (const auto& [index, status] : source->Start()) {
+      const Metric& metric = Metrics()[index];
+      const size_t choice = progress_[index].choice;
+      // A second complaint about a metric that has moved on already.
+      if (Exhausted(metric, choice) || sources_[metric.fields[choice].index()] != source) continue;
       progress_[index].reasons.push_back(Sentence(status));
       ++progress_[index].choice;
       Advance(index);

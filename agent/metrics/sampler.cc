@@ -111,12 +111,10 @@ class HostSampler final : public Sampler {
 
   const v1::Schema& schema() const override { return schema_; }
 
+  void CountSkippedTicks(std::int64_t ticks) override { facts_.skipped_ticks += ticks; }
+
   void Sample(v1::Frame* frame, v1::Batch* batch) override {
     facts_.begin_ns = SelfSource::Now();
-    if (last_tick_.has_value() && frame->tick() > *last_tick_) {
-      facts_.skipped_ticks += frame->tick() - *last_tick_ - 1;
-    }
-    last_tick_ = frame->tick();
     files_.BeginTick();
     inventory_.Refresh();
     facts_.cgroups_folded = static_cast<std::int64_t>(cgroups_->folded());
@@ -154,7 +152,6 @@ class HostSampler final : public Sampler {
   std::unique_ptr<Source> perf_source_;
   Increments increments_;
   v1::Schema schema_;
-  std::optional<std::int64_t> last_tick_;
 };
 
 void HostSampler::Choose() {

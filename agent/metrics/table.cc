@@ -137,7 +137,7 @@ constexpr Metric kMetrics[] = {
      "Resident memory of the agent itself; BPF maps count only where they are mapped."},
     {"S3", "faultline.agent.ticks.skipped", kHost, "agent_ticks_skipped_count",
      "{tick}", kCounter, 0, {{SelfField::kSkippedTicks}}, kNoFallback,
-     "Ticks between the frame before and this one for which there is no frame."},
+     "Ticks that were due and have no frame, noticed since the frame before."},
     {"S4", "faultline.agent.sample.time", kHost, "agent_sample_time_ns", "ns", kGauge, 0,
      {{SelfField::kSampleTime}}, kNoFallback,
      "How long reading this frame's sources took."},

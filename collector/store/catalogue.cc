@@ -110,6 +110,16 @@ absl::StatusOr<std::vector<v1::FaultState>> Catalogue::Faults(absl::string_view 
   return ReadFaults(query);
 }
 
+absl::StatusOr<std::string> Catalogue::NodeOfFault(absl::string_view fault) {
+  Query query(
+      *database_,
+      "SELECT n.name FROM faults f JOIN nodes n ON n.id = f.node WHERE f.fault = ? LIMIT 1");
+  const auto row = query.Text(fault).Next();
+  if (!row.ok()) return row.status();
+  if (!*row) return absl::NotFoundError(absl::StrCat("no fault has the id ", fault));
+  return query.StringAt(0);
+}
+
 absl::StatusOr<std::vector<v1::FaultState>> Catalogue::FaultsBetween(std::int64_t begin_ns,
                                                                      std::int64_t end_ns) {
   Query query(*database_,

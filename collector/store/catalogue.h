@@ -80,6 +80,8 @@ class Catalogue {
   // Newest first, at most `limit`; `node` empty = all.
   absl::StatusOr<std::vector<v1::FaultState>> Faults(absl::string_view node, bool active_only,
                                                      int limit);
+  // The node that the fault is on. NotFound: no fault has that id.
+  absl::StatusOr<std::string> NodeOfFault(absl::string_view fault);
   // Commanded before `end` and not undone before `begin`; oldest first.
   absl::StatusOr<std::vector<v1::FaultState>> FaultsBetween(std::int64_t begin_ns,
                                                             std::int64_t end_ns);

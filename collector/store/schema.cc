@@ -72,6 +72,7 @@ CREATE TABLE faults(
   final INTEGER NOT NULL,
   state BLOB NOT NULL,               -- v1.FaultState
   PRIMARY KEY(node, fault));
+CREATE INDEX faults_by_id ON faults(fault);
 CREATE INDEX faults_by_time ON faults(commanded_ns);
 CREATE TABLE gaps(
   id INTEGER PRIMARY KEY,

@@ -93,6 +93,9 @@ class FakeNode {
     return answer.ack().durable_sequence();
   }
 
+  // Nothing more will be written; the collector ends the stream.
+  void HalfClose() { stream_->WritesDone(); }
+
   bool Read(v1::CollectorMessage* message) { return stream_->Read(message); }
   v1::CollectorMessage Read() {
     v1::CollectorMessage message;

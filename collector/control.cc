@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/control.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+#include "collector/fan_out.h"
+#include "collector/fault_watch.h"
+#include "collector/store/fault_progress.h"
+
+namespace faultline {
+namespace {
+
+using std::chrono::system_clock;
+
+// For callers that set no deadline. Starting a fault takes milliseconds, undoing one that waits for
+// systemd seconds.
+constexpr std::chrono::seconds kDefaultTimeout{60};
+// List answers from the catalogue what a node does not say in time.
+constexpr std::chrono::seconds kListTimeout{2};
+constexpr int kMaxListed = 1000;
+
+system_clock::time_point DeadlineOf(grpc::CallbackServerContext* context) {
+  // Without a deadline gRPC reports one in the far future.
+  const auto latest = system_clock::now() + std::chrono::hours(24);
+  return context->deadline() < latest ? context->deadline() : system_clock::now() + kDefaultTimeout;
+}
+
+grpc::Status OtherAnswer(const std::string& node) {
+  return {grpc::StatusCode::INTERNAL,
+          absl::StrCat("node ", node, " answered something else than it was asked")};
+}
+
+std::vector<std::string> Names(const std::vector<NodeRow>& rows) {
+  std::vector<std::string> names;
+  for (const NodeRow& row : rows) names.push_back(row.status.node().id());
+  return names;
+}
+
+absl::Status Absent(const std::string& node, const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), node) != known.end()) {
+    return absl::UnavailableError(
+        absl::StrCat("node ", node,
+                     " is not connected; is faultline-agent running there, and can it reach the "
+                     "collector?"));
+  }
+  if (known.empty()) {
+    return absl::NotFoundError(absl::StrCat("no node is named ", node, "; none ever connected"));
+  }
+  return absl::NotFoundError(
+      absl::StrCat("no node is named ", node, "; known are ", absl::StrJoin(known, ", ")));
+}
+
+// The only connected node, or what to do instead.
+absl::StatusOr<std::string> OnlyNode(const Fleet& fleet) {
+  const std::vector<std::string> connected = fleet.Connected();
+  if (connected.size() == 1) return connected[0];
+  if (connected.empty()) {
+    return absl::UnavailableError("no node is connected; is faultline-agent running?");
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("several nodes are connected, name one of ", absl::StrJoin(connected, ", ")));
+}
+
+// Merges what nodes said into what the catalogue knew, newest first.
+void MergeLists(std::vector<v1::FaultState> known, const Answers& answers, bool active_only,
+                v1::ListResponse* response) {
+  std::map<std::pair<std::string, std::string>, v1::FaultState> faults;
+  const auto add = [&](v1::FaultState fault) {
+    const auto key = std::make_pair(fault.node(), fault.spec().id());
+    const auto found = faults.find(key);
+    if (found == faults.end()) {
+      faults.emplace(key, std::move(fault));
+    } else if (Supersedes(fault, found->second)) {
+      found->second = std::move(fault);
+    }
+  };
+  for (v1::FaultState& fault : known) add(std::move(fault));
+  std::vector<std::string> halted;
+  for (const auto& [node, answer] : answers) {
+    if (!answer.ok() || !answer->has_list()) continue;
+    if (!answer->list().halted().empty()) {
+      halted.push_back(answers.size() == 1 ? answer->list().halted()
+                                           : absl::StrCat(node, ": ", answer->list().halted()));
+    }
+    for (v1::FaultState fault : answer->list().faults()) {
+      fault.set_node(node);
+      add(std::move(fault));
+    }
+  }
+  std::vector<v1::FaultState> sorted;
+  for (auto& entry : faults) {
+    if (!active_only || !IsFinal(entry.second.phase())) sorted.push_back(std::move(entry.second));
+  }
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+    return a.edges().commanded().realtime_ns() > b.edges().commanded().realtime_ns();
+  });
+  if (sorted.size() > kMaxListed) sorted.resize(kMaxListed);
+  for (v1::FaultState& fault : sorted) *response->add_faults() = std::move(fault);
+  response->set_halted(absl::StrJoin(halted, "; "));
+}
+
+}  // namespace
+
+void Control::RefuseAbsent(const std::string& node, grpc::ServerUnaryReactor* reactor) {
+  const bool asked = reader_->Submit([node, reactor](Catalogue& catalogue) {
+    const auto nodes = catalogue.Nodes();
+    reactor->Finish(ToGrpc(nodes.ok() ? Absent(node, Names(*nodes)) : nodes.status()));
+  });
+  if (!asked) reactor->Finish(ToGrpc(Absent(node, {node})));
+}
+
+void Control::Forward(grpc::CallbackServerContext* context, const std::string& node,
+                      v1::Command command, grpc::ServerUnaryReactor* reactor, Deliver deliver) {
+  std::string name = node;
+  if (name.empty()) {
+    auto only = OnlyNode(*fleet_);
+    if (!only.ok()) return reactor->Finish(ToGrpc(only.status()));
+    name = std::move(*only);
+  }
+  const auto link = fleet_->Find(name);
+  if (link == nullptr) return RefuseAbsent(name, reactor);
+  link->Call(
+      std::move(command), DeadlineOf(context),
+      [name, reactor, deliver = std::move(deliver)](absl::StatusOr<v1::CommandResult> result) {
+        if (!result.ok()) return reactor->Finish(ToGrpc(WithContext(result.status(), name)));
+        deliver(name, std::move(*result));
+      });
+}
+
+void Control::Learn(const v1::FaultState& fault, const std::function<void()>& then) {
+  store_->SaveFault(fault.node(), fault,
+                    [feed = feed_, fault, then](const absl::StatusOr<bool>& news) {
+                      if (news.ok() && *news) feed->Publish(fault);
+                      // The fault is what it is, stored or not.
+                      then();
+                    });
+}
+
+Control::Deliver Control::FinishWithState(v1::FaultState* response,
+                                          grpc::ServerUnaryReactor* reactor) {
+  return [this, response, reactor](const std::string& node, v1::CommandResult result) {
+    if (!result.has_start() && !result.has_stop()) return reactor->Finish(OtherAnswer(node));
+    *response = std::move(result.has_start() ? *result.mutable_start() : *result.mutable_stop());
+    response->set_node(node);
+    // First stored, then answered: a caller that lists next shall find it.
+    Learn(*response, [reactor] { reactor->Finish(grpc::Status::OK); });
+  };
+}
+
+grpc::ServerUnaryReactor* Control::GetCapabilities(grpc::CallbackServerContext* context,
+                                                   const v1::CapabilitiesRequest* request,
+                                                   v1::Capabilities* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::Command command;
+  command.mutable_capabilities();
+  Forward(context, request->node(), std::move(command), reactor,
+          [response, reactor](const std::string& node, v1::CommandResult result) {
+            if (!result.has_capabilities()) return reactor->Finish(OtherAnswer(node));
+            *response = std::move(*result.mutable_capabilities());
+            reactor->Finish(grpc::Status::OK);
+          });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Control::Validate(grpc::CallbackServerContext* context,
+                                            const v1::ValidateRequest* request,
+                                            v1::Plan* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::Command command;
+  *command.mutable_validate()->mutable_spec() = request->spec();
+  Forward(context, request->node(), std::move(command), reactor,
+          [response, reactor](const std::string& node, v1::CommandResult result) {
+            if (!result.has_validate()) return reactor->Finish(OtherAnswer(node));
+            *response = std::move(*result.mutable_validate());
+            reactor->Finish(grpc::Status::OK);
+          });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Control::Start(grpc::CallbackServerContext* context,
+                                         const v1::StartRequest* request,
+                                         v1::FaultState* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::Command command;
+  *command.mutable_start()->mutable_spec() = request->spec();
+  Forward(context, request->node(), std::move(command), reactor,
+          FinishWithState(response, reactor));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Control::Stop(grpc::CallbackServerContext* context,
+                                        const v1::StopRequest* request, v1::FaultState* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::Command command;
+  command.mutable_stop()->set_fault_id(request->fault_id());
+  const Deliver deliver = FinishWithState(response, reactor);
+  if (!request->node().empty()) {
+    Forward(context, request->node(), std::move(command), reactor, deliver);
+    return reactor;
+  }
+  // The id says which node it is, if the catalogue has it.
+  const bool asked = reader_->Submit([=, this](Catalogue& catalogue) {
+    const auto node = catalogue.NodeOfFault(request->fault_id());
+    Forward(context, node.ok() ? *node : std::string(), command, reactor, deliver);
+  });
+  if (!asked) Forward(context, "", std::move(command), reactor, deliver);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Control::Halt(grpc::CallbackServerContext* context,
+                                        const v1::HaltRequest* request,
+                                        v1::HaltResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  v1::Command command;
+  command.mutable_halt()->set_reason(request->reason());
+  if (!request->node().empty() && fleet_->Find(request->node()) == nullptr) {
+    RefuseAbsent(request->node(), reactor);
+    return reactor;
+  }
+  // Whoever is connected is told at once; who is not is looked up afterwards.
+  const std::vector<std::string> told =
+      request->node().empty() ? fleet_->Connected() : std::vector<std::string>{request->node()};
+  const bool all = request->node().empty();
+  FanOut(*fleet_, told, command, DeadlineOf(context), [=, this](const Answers& answers) {
+    for (const auto& [node, answer] : answers) {
+      if (!answer.ok()) {
+        response->add_unreachable(absl::StrCat(node, ": ", answer.status().message()));
+        continue;
+      }
+      for (v1::FaultState fault : answer->halt().ended()) {
+        fault.set_node(node);
+        Learn(fault, [] {});
+        *response->add_ended() = std::move(fault);
+      }
+    }
+    const bool asked = all && reader_->Submit([=](Catalogue& catalogue) {
+      const auto nodes = catalogue.Nodes();
+      for (const std::string& node : nodes.ok() ? Names(*nodes) : std::vector<std::string>()) {
+        if (std::find(told.begin(), told.end(), node) == told.end()) {
+          response->add_unreachable(absl::StrCat(node, ": not connected"));
+        }
+      }
+      reactor->Finish(grpc::Status::OK);
+    });
+    if (!asked) reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Control::Release(grpc::CallbackServerContext* context,
+                                           const v1::ReleaseRequest* /*request*/,
+                                           v1::ReleaseResponse* /*response*/) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish({grpc::StatusCode::PERMISSION_DENIED,
+                   "a halt is released by root on the node itself: faultline --injector "
+                   "unix:/run/faultline/root.sock halt --release"});
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Control::List(grpc::CallbackServerContext* context,
+                                        const v1::ListRequest* request,
+                                        v1::ListResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  std::vector<std::string> nodes = fleet_->Connected();
+  if (!request->node().empty()) {
+    const bool connected = std::find(nodes.begin(), nodes.end(), request->node()) != nodes.end();
+    nodes.clear();
+    if (connected) nodes.push_back(request->node());
+  }
+  v1::Command command;
+  command.mutable_list();
+  const auto deadline = std::min(DeadlineOf(context), system_clock::now() + kListTimeout);
+  FanOut(*fleet_, nodes, command, deadline, [=, this](Answers answers) {
+    const auto shared = std::make_shared<Answers>(std::move(answers));
+    const bool asked = reader_->Submit([=](Catalogue& catalogue) {
+      const auto rows = catalogue.Nodes();
+      if (!rows.ok()) return reactor->Finish(ToGrpc(rows.status()));
+      const std::vector<std::string> known = Names(*rows);
+      const std::string& node = request->node();
+      if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
+        return reactor->Finish(ToGrpc(Absent(node, known)));
+      }
+      auto faults = catalogue.Faults(node, request->active_only(), kMaxListed);
+      if (!faults.ok()) return reactor->Finish(ToGrpc(faults.status()));
+      MergeLists(std::move(*faults), *shared, request->active_only(), response);
+      reactor->Finish(grpc::Status::OK);
+    });
+    if (!asked) {
+      reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many questions wait; ask again"});
+    }
+  });
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::FaultState>* Control::Watch(grpc::CallbackServerContext* /*context*/,
+                                                         const v1::ListRequest* request) {
+  const auto watch = FaultWatch::Begin(feed_, request->node());
+  const bool asked = reader_->Submit(
+      [watch, node = request->node(), active_only = request->active_only()](Catalogue& catalogue) {
+        const auto rows = catalogue.Nodes();
+        if (!rows.ok()) return watch->End(ToGrpc(rows.status()));
+        const std::vector<std::string> known = Names(*rows);
+        if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
+          return watch->End(ToGrpc(Absent(node, known)));
+        }
+        const auto faults = catalogue.Faults(node, active_only, kMaxListed);
+        if (!faults.ok()) return watch->End(ToGrpc(faults.status()));
+        watch->Prime(*faults);
+      });
+  if (!asked) {
+    watch->End({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many questions wait; ask again"});
+  }
+  return watch.get();
+}
+
+}  // namespace faultline
