@@ -54,7 +54,7 @@ absl::StatusOr<std::int64_t> ReadKey(const std::string& path, const std::string&
   return absl::NotFoundError(absl::StrCat(path, " has no ", key));
 }
 
-struct SocketFree {
+struct DiagSocketFree {
   void operator()(nl_sock* socket) const { nl_socket_free(socket); }
 };
 
@@ -98,7 +98,7 @@ absl::StatusOr<Witness> Witness::Create(const CgroupTree& tree, const std::strin
 }
 
 absl::Status Witness::CountRetransmits() {
-  const std::unique_ptr<nl_sock, SocketFree> socket(nl_socket_alloc());
+  const std::unique_ptr<nl_sock, DiagSocketFree> socket(nl_socket_alloc());
   if (socket == nullptr || nl_connect(socket.get(), NETLINK_SOCK_DIAG) < 0) {
     return absl::InternalError("open a socket for sock_diag");
   }
