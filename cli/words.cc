@@ -128,8 +128,13 @@ std::string AmountText(double value, absl::string_view unit) {
 }
 
 std::string DoseText(const v1::Dose& dose) {
-  return absl::StrCat(absl::StrReplaceAll(dose.name(), {{"_", " "}}), " ",
-                      AmountText(static_cast<double>(dose.value()), dose.unit()));
+  const std::string words = absl::StrReplaceAll(dose.name(), {{"_", " "}});
+  absl::string_view name = words;
+  const auto value = static_cast<double>(dose.value());
+  // The amount names its unit itself, and "packets dropped" says what is counted.
+  for (absl::string_view unit : {" ns", " bytes"}) absl::ConsumeSuffix(&name, unit);
+  const bool counted = absl::StartsWith(dose.unit(), "{");
+  return absl::StrCat(name, " ", counted ? AmountText(value, "1") : AmountText(value, dose.unit()));
 }
 
 std::string ClockText(std::int64_t realtime_ns) {

@@ -43,7 +43,7 @@ absl::Status PerfSource::Add(size_t index, const Field& field) {
 }
 
 absl::Status PerfSource::Denied(int error) const {
-  const absl::Status status = ErrnoStatus(error, "perf_event_open");
+  absl::Status status = ErrnoStatus(error, "perf_event_open");
   if (error == EACCES || error == EPERM) {
     const absl::StatusOr<absl::string_view> level =
         files_->Read("/proc/sys/kernel/perf_event_paranoid");

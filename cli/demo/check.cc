@@ -40,7 +40,7 @@ class Row {
 
   Instants Edge(const std::string& name) {
     Instants edge;
-    const std::string utc = Text(name + "_utc");
+    const std::string utc = Text(name);
     if (!utc.empty()) {
       const absl::StatusOr<std::int64_t> time = ParseTimestamp(utc);
       status_.Update(time.status());
@@ -107,7 +107,8 @@ class LabelCheck {
     for (const auto& [name, index] :
          {std::make_pair("timestamp", &timestamp_), std::make_pair("node", &node_),
           std::make_pair("entity", &entity_), std::make_pair("fault_active", &active_),
-          std::make_pair("label", &label_), std::make_pair("label_target", &target_)}) {
+          std::make_pair("label", &label_), std::make_pair("label_state", &state_),
+          std::make_pair("label_target", &target_)}) {
       const absl::StatusOr<size_t> column = file_.Column(name);
       if (!column.ok()) return column.status();
       *index = *column;
@@ -163,16 +164,20 @@ class LabelCheck {
     if (!active && ExpectActive(faults_, row[node_], window, kEdgeTolerance_ns)) {
       return Wrong(index, "fault_active", "1");
     }
-    if (row[target_] == "1" && (!labelled || !IsTarget(row[entity_]))) {
-      return Wrong(index, "label_target", "0");
+    if (labelled && row[state_] != "fault") return Wrong(index, "label_state", "fault");
+    const bool target = labelled && IsTarget(row[entity_]);
+    if (target != (row[target_] == "1")) {
+      return Wrong(index, "label_target", target ? "1" : "0");
     }
     if (labelled) ++labelled_;
     return absl::OkStatus();
   }
 
+  // Every fault of the demo has the same target, so it is enough to look at the names.
   bool IsTarget(const std::string& entity) const {
     return std::any_of(faults_.begin(), faults_.end(), [&](const FaultRow& fault) {
-      return entity == fault.cgroup || entity == fault.id || fault.cgroup.empty();
+      return !fault.cgroup.empty() &&
+             (entity == fault.cgroup || absl::StartsWith(entity, fault.cgroup + "/"));
     });
   }
 
@@ -183,19 +188,23 @@ class LabelCheck {
   size_t entity_ = 0;
   size_t active_ = 0;
   size_t label_ = 0;
+  size_t state_ = 0;
   size_t target_ = 0;
   std::vector<std::int64_t> times_;
   std::map<std::string, std::map<std::int64_t, std::int64_t>> begins_;
   int labelled_ = 0;
 };
 
-// {"throttled_ns": 123, ...}
+// [{"name": "throttled_ns", "unit": "ns", "value": 123, "gauge": false}, ...]
 absl::StatusOr<std::map<std::string, std::int64_t>> ParseDose(const std::string& text) {
   std::map<std::string, std::int64_t> dose;
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object()) return absl::DataLossError("dose \"" + text + "\" is no JSON object");
-  for (const auto& [name, value] : json.items()) {
-    if (value.is_number()) dose[name] = value.get<std::int64_t>();
+  if (!json.is_array()) return absl::DataLossError("dose \"" + text + "\" is no JSON array");
+  for (const nlohmann::json& amount : json) {
+    const bool whole = amount.is_object() && amount.contains("name") && amount.contains("value") &&
+                       amount["name"].is_string() && amount["value"].is_number_integer();
+    if (!whole) return absl::DataLossError("dose \"" + text + "\" lacks a name or a value");
+    dose[amount["name"].get<std::string>()] = amount["value"].get<std::int64_t>();
   }
   return dose;
 }
@@ -210,7 +219,8 @@ absl::StatusOr<std::vector<FaultRow>> ReadFaults(const std::string& dir) {
     Row row(*file, fields);
     FaultRow fault;
     fault.id = row.Text("fault_id");
-    fault.type = row.Text("fault_type");
+    fault.type = row.Text("type");
+    fault.sham = row.Text("sham") == "1";
     fault.node = row.Text("node");
     fault.cgroup = row.Text("cgroup");
     fault.verdict = row.Text("verdict");

@@ -28,6 +28,7 @@ struct FaultRow {
   std::string cgroup;
   std::string verdict;
   std::string residue;
+  bool sham = false;
   Instants commanded;
   Instants acked;
   Instants first_touch;
@@ -35,9 +36,8 @@ struct FaultRow {
   Instants undone;
   std::map<std::string, std::int64_t> dose;
 
-  bool sham() const { return type == "sham"; }
   // By the rule of the labels.
-  bool labels() const { return !sham() && (verdict == "effective" || verdict == "collateral"); }
+  bool labels() const { return !sham && (verdict == "effective" || verdict == "collateral"); }
 };
 
 struct Finding {

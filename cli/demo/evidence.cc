@@ -114,7 +114,7 @@ Finding CheckOne(const FaultRow& fault, const std::vector<WitnessSample>& sample
   if (fault.type == "net.loss") return CheckLoss(fault, samples);
   if (fault.type == "net.rate") return CheckRate(fault, samples, rate_bits);
   if (fault.type == "mem.leak") return CheckLeak(fault, samples);
-  if (fault.sham()) return CheckSham(fault, samples);
+  if (fault.sham) return CheckSham(fault, samples);
   return {false, "no counter is known that shows it"};
 }
 
@@ -131,7 +131,7 @@ std::vector<Finding> CheckKernel(const std::vector<FaultRow>& faults,
       absl::StrAppend(&finding.text, "; left behind: ", fault.residue);
     }
     // The kernel saw it, so a verdict without effect is wrong.
-    if (finding.agrees && !fault.sham() && fault.verdict != "effective") {
+    if (finding.agrees && !fault.sham && fault.verdict != "effective") {
       finding.agrees = false;
       absl::StrAppend(&finding.text, "; yet its verdict is ", fault.verdict);
     }

@@ -23,16 +23,26 @@ std::string VerdictCell(const Terminal& terminal, const v1::FaultState& fault) {
   return word.empty() ? "-" : terminal.Paint(Colour::kWarn, word);
 }
 
-// The unit stands in the column's name.
+struct NamedUnit {
+  const char* in_name;
+  const char* unit;
+  // To `unit`.
+  double factor;
+};
+constexpr NamedUnit kUnits[] = {{"_ns", "ns", 1}, {"_us", "ns", 1000}, {"_bytes", "By", 1}};
+
+// The unit stands in the column's name: "tcp_rtt_us_p50", "block_read_bytes_per_s".
 std::string ValueText(const std::string& metric, double value) {
-  for (const auto& [part, unit] : {std::make_pair("_ns", "ns"), std::make_pair("_bytes", "By")}) {
-    const std::string infix = std::string(part) + "_";
-    if (absl::EndsWith(metric, part) || absl::StrContains(metric, infix)) {
-      // A count of events is no time, whatever is in the histogram.
-      if (!absl::EndsWith(metric, "_count")) return AmountText(value, unit);
-    }
+  const bool rate = absl::EndsWith(metric, "_per_s");
+  // How many there were, whatever was measured of each.
+  const bool count = absl::EndsWith(metric, "_count");
+  for (const NamedUnit& named : kUnits) {
+    const bool named_here = absl::EndsWith(metric, named.in_name) ||
+                            absl::StrContains(metric, absl::StrCat(named.in_name, "_"));
+    if (!named_here || count) continue;
+    return absl::StrCat(AmountText(value * named.factor, named.unit), rate ? "/s" : "");
   }
-  return absl::StrFormat("%.4g", value);
+  return absl::StrCat(absl::StrFormat("%.4g", value), rate ? "/s" : "");
 }
 
 std::string MovedCell(const v1::Movement& moved) {

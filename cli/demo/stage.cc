@@ -20,7 +20,9 @@
 #include <iterator>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
 #include "cli/demo/load.h"
@@ -66,6 +68,25 @@ bool Answers(const std::string& address, std::uint16_t port) {
   return result == 0;
 }
 
+constexpr absl::string_view kGroupPrefix = "faultline-demo-";
+
+// Groups of demos that were killed before they could remove them; rmdir takes empty ones only.
+void RemoveStaleGroups(const CgroupTree& tree) {
+  for (const CgroupTree::Hierarchy& hierarchy : tree.hierarchies()) {
+    std::error_code error;
+    std::vector<std::string> stale;
+    for (const auto& entry : std::filesystem::directory_iterator(hierarchy.mount, error)) {
+      const std::string name = entry.path().filename().string();
+      absl::string_view rest = name;
+      pid_t pid = 0;
+      if (!absl::ConsumePrefix(&rest, kGroupPrefix)) continue;
+      if (!absl::SimpleAtoi(rest.substr(0, rest.find('-')), &pid)) continue;
+      if (::kill(pid, 0) != 0 && errno == ESRCH) stale.push_back(entry.path().string());
+    }
+    for (const std::string& dir : stale) ::rmdir(dir.c_str());
+  }
+}
+
 }  // namespace
 
 Stage::Stage(Options options, CgroupTree tree, Interrupt* interrupt)
@@ -75,7 +96,8 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(const Options& options, Int
   absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
   if (!tree.ok()) return tree.status();
   std::unique_ptr<Stage> stage(new Stage(options, *std::move(tree), interrupt));
-  absl::Status status = stage->MakeFolder();
+  RemoveStaleGroups(stage->tree_);
+  const absl::Status status = stage->MakeFolder();
   if (!status.ok()) return status;
 
   absl::StatusOr<std::unique_ptr<DemoNetwork>> network = DemoNetwork::Create(::getpid());
@@ -84,7 +106,7 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(const Options& options, Int
   for (auto& [name, group] :
        {std::make_pair("server", &stage->server_), std::make_pair("client", &stage->client_)}) {
     absl::StatusOr<std::unique_ptr<ExecGroup>> made =
-        ExecGroup::Create(stage->tree_, absl::StrCat("faultline-demo-", ::getpid(), "-", name));
+        ExecGroup::Create(stage->tree_, absl::StrCat(kGroupPrefix, ::getpid(), "-", name));
     if (!made.ok()) return made.status();
     *group = *std::move(made);
   }
@@ -103,7 +125,7 @@ absl::Status Stage::MakeFolder() {
   folder_ = path;
   // The agent and nginx's worker are other users and must pass through.
   if (::chmod(path.c_str(), 0755) != 0) return ErrnoStatus(errno, "open folder " + path);
-  for (const char* part : {"/log", "/agent", "/collector", "/injector", "/run", "/server"}) {
+  for (const char* part : {"/log", "/collector", "/injector", "/run", "/server"}) {
     if (::mkdir((path + part).c_str(), 0755) != 0) {
       return ErrnoStatus(errno, absl::StrCat("make folder ", path, part));
     }
@@ -166,7 +188,7 @@ absl::Status Stage::AwaitFile(const std::string& path) {
     const absl::Status status = Pause(kLookEveryMs);
     if (!status.ok()) return status;
     if (absl::Now() > deadline) {
-      return absl::DeadlineExceededError(absl::StrCat(path, " did not appear within 15 s"));
+      return absl::InternalError(absl::StrCat(path, " did not appear within 15 s"));
     }
   }
   return absl::OkStatus();
@@ -182,7 +204,7 @@ absl::Status Stage::StartServer() {
   while (status.ok() && !Answers(network_->server_address(), kServerPort)) {
     status = Pause(kLookEveryMs);
     if (absl::Now() > deadline) {
-      return absl::DeadlineExceededError("nginx does not answer: " + LogTail("nginx"));
+      return absl::InternalError("nginx does not answer: " + LogTail("nginx"));
     }
   }
   return status;
@@ -231,10 +253,6 @@ absl::Status Stage::StartInjector() {
 
 absl::Status Stage::StartAgent() {
   const AgentUser user = FindAgentUser();
-  const std::string state = folder_ + "/agent";
-  if (::chown(state.c_str(), user.uid, user.gid) != 0) {
-    return ErrnoStatus(errno, "give " + state + " to the agent");
-  }
   SpawnSpec spec;
   spec.argv = {options_.bin_dir + "/faultline-agent",
                "--node",
@@ -244,9 +262,7 @@ absl::Status Stage::StartAgent() {
                "--injector",
                "unix:" + folder_ + "/run/agent.sock",
                "--interval",
-               "1s",
-               "--state-dir",
-               state};
+               "1s"};
   spec.identity =
       Identity{user.uid, user.gid, std::uint64_t{1} << CAP_BPF | std::uint64_t{1} << CAP_PERFMON};
   return Start("faultline-agent", std::move(spec), nullptr);

@@ -51,6 +51,18 @@ TEST(Terminal_WithTty, TakesTheProgressLineAwayBeforeText) {
   EXPECT_EQ(err.str(), "\r10 %\033[K\r\033[Kdone\n");
 }
 
+TEST(Words_Doses, NameTheirUnitOnce) {
+  v1::Dose dose;
+  dose.set_name("throttled_ns");
+  dose.set_unit("ns");
+  dose.set_value(1'070'000'000);
+  EXPECT_EQ(DoseText(dose), "throttled 1.07 s");
+  dose.set_name("packets_dropped");
+  dose.set_unit("{packet}");
+  dose.set_value(2323);
+  EXPECT_EQ(DoseText(dose), "packets dropped 2323");
+}
+
 TEST(Words_Amounts, ReadAsPeopleSayThem) {
   EXPECT_EQ(AmountText(1.5e9, "ns"), "1.50 s");
   EXPECT_EQ(AmountText(340e6, "ns"), "340 ms");
