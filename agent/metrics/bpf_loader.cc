@@ -86,7 +86,7 @@ absl::Status Loader::StorageVerdict(bpf_map_type type) const {
 absl::Status Loader::FindStorage(const bpf_object* object) {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
-    const absl::Status verdict = StorageVerdict(bpf_map__type(map));
+    absl::Status verdict = StorageVerdict(bpf_map__type(map));
     if (verdict.ok()) continue;
     bool optional = false;
     for (const BpfNeeds& needs : subject_.needs) {

@@ -18,7 +18,7 @@ namespace faultline {
 namespace {
 
 constexpr int kWrites = 64;
-constexpr size_t kBytes = 128 * 1024;
+constexpr size_t kBytes = 131'072;
 
 // The first numbers of a disk's line in /proc/diskstats.
 struct DiskStats {
