@@ -21,10 +21,10 @@
 #include "base/status.h"
 #include "injector/controller.h"
 #include "injector/docs.h"
-#include "injector/host/net.h"
 #include "injector/host/process.h"
 #include "injector/host/real_host.h"
 #include "injector/options.h"
+#include "injector/planes.h"
 #include "injector/server.h"
 
 namespace faultline {
@@ -63,10 +63,8 @@ std::string FindHelper(const InjectorOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions& options,
-                                                           RealHost* host) {
-  absl::StatusOr<std::unique_ptr<Journal>> journal =
-      Journal::Open(options.state_dir + "/journal.db");
-  if (!journal.ok()) return journal.status();
+                                                           RealHost* host,
+                                                           std::unique_ptr<Journal> journal) {
   absl::StatusOr<std::string> boot_id = ReadBootId();
   if (!boot_id.ok()) return boot_id.status();
   Controller::Options how;
@@ -80,7 +78,7 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
   how.boot_id = *boot_id;
   how.halt_path = options.state_dir + "/halted";
   how.run_thread = !options.undo;
-  return Controller::Create(std::move(how), host, &Clock::System(), std::move(*journal));
+  return Controller::Create(std::move(how), host, &Clock::System(), std::move(journal));
 }
 
 bool EndEverything(Controller& controller, const std::string& reason) {
@@ -117,11 +115,6 @@ void WaitForSignal(int signals) {
 }
 
 absl::Status Serve(const InjectorOptions& options, Controller& controller, int signals) {
-  for (const std::string& device : options.plane_devices) {
-    if (absl::Status status = SetUpPlane(device).status(); !status.ok()) {
-      return WithContext(status, absl::StrCat("standing plane on ", device));
-    }
-  }
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start({options.run_dir, options.group}, &controller);
   if (!server.ok()) return server.status();
@@ -146,7 +139,20 @@ int Run(const InjectorOptions& options, int signals) {
     LogError(host.status().message());
     return 1;
   }
-  absl::StatusOr<std::unique_ptr<Controller>> controller = MakeController(options, host->get());
+  absl::StatusOr<std::unique_ptr<Journal>> journal =
+      Journal::Open(options.state_dir + "/journal.db");
+  if (!journal.ok()) {
+    LogError(journal.status().message());
+    return 1;
+  }
+  if (options.remove_planes) {
+    const absl::Status removed = RemovePlanes(**journal, **host);
+    if (!removed.ok()) LogError(removed.message());
+    return removed.ok() ? 0 : 1;
+  }
+  if (!options.undo) SetUpPlanes(**journal, options.plane_devices);
+  absl::StatusOr<std::unique_ptr<Controller>> controller =
+      MakeController(options, host->get(), std::move(*journal));
   if (!controller.ok()) {
     LogError(controller.status().message());
     return 1;

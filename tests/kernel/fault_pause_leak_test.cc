@@ -121,7 +121,9 @@ TEST_F(PauseAndLeak, LeakBeyondTheGroupsLimitIsRefused) {
   before_ = Digest();
   const auto started = injector_.Inject(Leak("leak", "64MiB", "64MiB/s"));
   EXPECT_TRUE(absl::IsFailedPrecondition(started.status())) << started.status();
-  v1::FaultSpec huge = Leak("huge", "900TiB", "64MiB/s");
+  // Not the group but the host has no room for this one.
+  v1::FaultSpec huge = Leak("huge", "1TiB", "64MiB/s");
+  (*huge.mutable_parameters())["allow_oom"] = "yes";
   EXPECT_TRUE(absl::IsFailedPrecondition(injector_.Inject(huge).status()));
 }
 

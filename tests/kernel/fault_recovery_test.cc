@@ -9,6 +9,7 @@
 #include <map>
 #include <random>
 
+#include "absl/strings/match.h"
 #include "tests/kernel/fault_fixture.h"
 
 namespace faultline {
@@ -22,9 +23,11 @@ class Recovery : public FaultTest {
     v1::FaultSpec spec = Spec(type, name, 30);
     if (type == "cpu.limit") (*spec.mutable_parameters())["cpus"] = "0.5";
     if (type == "mem.leak") (*spec.mutable_parameters())["bytes"] = "8MiB";
-    if (type == "sham.helper") {
+    if (type == "net.loss") (*spec.mutable_parameters())["loss"] = "50%";
+    if (type == "net.loss") (*spec.mutable_parameters())["direction"] = "in";
+    if (absl::StartsWith(type, "sham.")) {
       spec.set_type("sham");
-      (*spec.mutable_parameters())["mechanism"] = "helper";
+      (*spec.mutable_parameters())["mechanism"] = type.substr(5);
     }
     return spec;
   }
@@ -76,6 +79,17 @@ TEST_F(Recovery, OfMemLeak_AfterAKillAtARandomMoment) {
 }
 TEST_F(Recovery, OfSham_AfterAKillAtARandomMoment) { KillAtRandom("sham"); }
 TEST_F(Recovery, OfShamByHelper_AfterAKillAtARandomMoment) { KillAtRandom("sham.helper"); }
+
+TEST_F(Recovery, OfNetLoss_AfterAKillAtARandomMoment) { KillAtRandom("net.loss"); }
+
+TEST_F(Recovery, ShamByLinkAttachesAndDetaches) {
+  ASSERT_TRUE(injector_.Inject(Any("sham.link", "s")).ok());
+  EXPECT_NE(Digest(), before_);
+  const auto stopped = injector_.Stop(Id("s"));
+  ASSERT_TRUE(stopped.ok());
+  EXPECT_EQ(stopped->phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(stopped->dose_size(), 0);
+}
 
 // All on one target at once, with a deaf helper: stopped, it sees no end of its pipe.
 TEST_F(Recovery, OfFaultsTogether_WithAHelperThatIsStopped) {
