@@ -110,6 +110,21 @@ TEST_F(NetRate, Plane_ComesAndGoesExactly) {
   EXPECT_EQ(RemovePlane(TestNetwork::kHereDevice), absl::OkStatus());
 }
 
+// Asked by everybody who lists what this host can do.
+TEST_F(NetRate, Probe_ChangesNothing) {
+  std::unique_ptr<Netlink> netlink = Netlink::Open().value();
+  const std::vector<NetDevice> devices = netlink->Devices().value();
+  for (const char* kind : {"rate", "loss", "loss.outbound", "rate"}) {
+    (void)ProbeNet(kind);
+    for (const NetDevice& device : devices) {
+      const Qdisc root = netlink->Root(device.index).value();
+      EXPECT_EQ(root.kind, "noqueue") << device.name << " after probing " << kind;
+      EXPECT_EQ(root.handle, 0U);
+      EXPECT_EQ(netlink->Classes(device.index).value().size(), 0U);
+    }
+  }
+}
+
 TEST_F(NetRate, Plane_LeavesAForeignRootAlone) {
   std::unique_ptr<Netlink> netlink = Netlink::Open().value();
   const NetDevice device = netlink->Device(TestNetwork::kHereDevice).value();
