@@ -19,6 +19,9 @@
 #define CGROUP_SLOTS	  256
 #define CGROUP_SLOT_OTHER 0
 
+/* The same for disks; slot 0 is what has no slot. */
+#define DISK_SLOTS 32
+
 /* Key of cgroup_slots: kernfs ids are unique only within a hierarchy. */
 struct cgroup_key {
 	__u64 id;	 /* cgroup->kn->id */

@@ -27,7 +27,9 @@ enum class Kind : std::uint8_t { kCounter, kGauge, kHistogram };
 struct FileField {
   // E.g. "/proc/meminfo"; the sampler's roots are put in front.
   const char* path;
-  // First word of the line without trailing ':'; "{entity}" stands for the row's entity name.
+  // First word of the line without trailing ':' (/proc/diskstats: the third); "{entity}" stands for
+  // the row's entity name. Several, separated by spaces, are added up, or subtracted where a '-'
+  // stands before the key.
   const char* key;
   // Which word of the line after the key, from 0.
   int column;
@@ -69,7 +71,13 @@ struct PerfField {
 };
 
 // What the agent knows of itself.
-enum class SelfField : std::uint8_t { kCpuTime, kResidentBytes, kSkippedTicks, kSampleTime };
+enum class SelfField : std::uint8_t {
+  kCpuTime,
+  kResidentBytes,
+  kSkippedTicks,
+  kSampleTime,
+  kCgroupsFolded,
+};
 
 // What the kernel knows of a BPF program or map of ours (Table::kBpf).
 enum class BpfCostField : std::uint8_t { kRunTime, kRunCount, kMissed, kMapEntries, kMapCapacity };

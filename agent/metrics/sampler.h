@@ -39,6 +39,9 @@ class Sampler {
   // entities that it refers to to `batch`, and events worth telling. Counters are the increments
   // since the call before; the first call yields nulls for them.
   virtual void Sample(v1::Frame* frame, v1::Batch* batch) = 0;
+
+  // The loop missed `ticks` ticks: reported by the self-metric.
+  virtual void CountSkippedTicks(std::int64_t ticks) = 0;
 };
 
 }  // namespace faultline

@@ -23,8 +23,12 @@ struct Entity {
   // Unique within the agent's life, never reused.
   std::uint64_t id = 0;
   std::string name;
-  // Index into BPF maps of its table; -1: it has none.
+  // Index into BPF maps of its table; -1: it has none. A CPU's is its number; cgroups and disks
+  // count from 1, since 0 is what has no row. A disk's slot is given away again two ticks after the
+  // disk went, a cgroup's as cgroups.h says.
   int slot = -1;
+  // Table::kDisk: major << 20 | minor, as the kernel's own dev_t.
+  std::uint32_t device = 0;
   std::string unit;
   std::string container;
 };
@@ -52,6 +56,13 @@ class Source {
   // After the last Add, before the first Read: loads and attaches. Returns the metrics that turned
   // out not to work after all, with the reason.
   virtual std::vector<std::pair<size_t, absl::Status>> Start() { return {}; }
+
+  // Where an added field is read from on this host, for people: "tp_btf/sched_switch"; asked after
+  // Start. Empty: what the row says.
+  virtual std::string Hook(const Field& /*field*/) const { return ""; }
+
+  // Names of the entities of `table` that only this source knows; asked once, after Start.
+  virtual std::vector<std::string> EntityNames(Table /*table*/) const { return {}; }
 
   // Reads every added metric for `entities`; `columns` is indexed by metric and its vectors are
   // sized to the metric's entities by the caller, all null.

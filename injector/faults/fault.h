@@ -5,6 +5,7 @@
 // it, so that every type gets the same life cycle, journal and proof.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,9 @@ struct Parameter {
   const char* choices;
   const char* meaning;
 };
+
+// `value` of a parameter as people write it, e.g. "8MiB".
+std::string Amount(const Parameter& parameter, double value);
 
 // The parameters of one request, parsed, bounded and with defaults. A name that the row does not
 // have is a programming error.

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+
+namespace faultline {
+namespace {
+
+void AddEvent(v1::Batch* batch, std::int64_t boottime_ns, const std::string& kind,
+              const std::string& detail) {
+  v1::Event* event = batch->add_events();
+  event->set_boottime_ns(boottime_ns);
+  event->set_kind(kind);
+  event->set_detail(detail);
+}
+
+}  // namespace
+
+Agent::Agent(AgentParts parts, std::int64_t interval_ns)
+    : parts_(std::move(parts)), schedule_(interval_ns), labels_(parts_.sampler->schema()) {}
+
+void Agent::Run(const std::stop_token& stop) {
+  window_begin_ns_ = parts_.clock->Now().boottime_ns;
+  while (true) {
+    const TickSchedule::Tick tick = schedule_.Next(parts_.clock->Now());
+    if (!parts_.clock->WaitUntil(tick.due_boottime_ns, stop)) return;
+    SampleOnce(tick);
+  }
+}
+
+void Agent::SampleOnce(const TickSchedule::Tick& tick) {
+  v1::Batch batch;
+  batch.set_schema_id(parts_.sampler->schema().id());
+  v1::Frame* frame = batch.add_frames();
+  frame->set_tick(tick.index);
+  frame->set_begin_boottime_ns(window_begin_ns_);
+  NoteSchedule(tick, &batch);
+  parts_.sampler->Sample(frame, &batch);
+  bool connected = false;
+  const std::vector<v1::FaultState> faults = parts_.faults(&connected);
+  // After the last read, so that the window holds every count that is in it.
+  const Instant end = parts_.clock->Now();
+  frame->set_end_boottime_ns(end.boottime_ns);
+  frame->set_realtime_offset_ns(end.realtime_ns - end.boottime_ns);
+  labels_.Fill(faults, frame, &batch);
+  NoteInjector(connected, &batch);
+  window_begin_ns_ = end.boottime_ns;
+  parts_.outbox->Put(batch);
+  parts_.on_batch();
+}
+
+void Agent::NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch) {
+  if (tick.stepped_ns != 0) {
+    AddEvent(batch, tick.due_boottime_ns, "clock_step",
+             absl::StrCat("the wall clock stepped by ", tick.stepped_ns, " ns"));
+  }
+  if (tick.skipped == 0) return;
+  parts_.sampler->CountSkippedTicks(tick.skipped);
+  AddEvent(batch, tick.due_boottime_ns, "ticks_skipped",
+           absl::StrCat(tick.skipped, " ticks were not sampled: the agent did not get to run"));
+  LogWarning(tick.skipped, " ticks were not sampled");
+}
+
+void Agent::NoteInjector(bool connected, v1::Batch* batch) {
+  if (connected == injector_connected_) return;
+  injector_connected_ = connected;
+  AddEvent(batch, batch->frames(0).end_boottime_ns(),
+           connected ? "injector_found" : "injector_lost",
+           connected ? "the injector answers" : "the injector does not answer");
+}
+
+}  // namespace faultline

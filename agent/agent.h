@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one loop: at each tick sample, add the facts about faults, hand the batch to the outbox. It
+// owns nothing that talks to the network; main connects it. One thread calls Run.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <stop_token>
+#include <vector>
+
+#include "agent/labels/labels.h"
+#include "agent/metrics/sampler.h"
+#include "agent/ticks.h"
+#include "agent/uplink/outbox.h"
+#include "base/clock.h"
+
+namespace faultline {
+
+// What the agent asks of its surroundings; everything outlives the agent.
+struct AgentParts {
+  Sampler* sampler;
+  Outbox* outbox;
+  Clock* clock;
+  // States of the node's faults; sets whether the injector answers. See InjectorLink::States.
+  std::function<std::vector<v1::FaultState>(bool* connected)> faults;
+  // Called after each batch was put into the outbox.
+  std::function<void()> on_batch;
+};
+
+class Agent {
+ public:
+  Agent(AgentParts parts, std::int64_t interval_ns);
+
+  // Samples until stopped.
+  void Run(const std::stop_token& stop);
+
+ private:
+  void SampleOnce(const TickSchedule::Tick& tick);
+  void NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch);
+  void NoteInjector(bool connected, v1::Batch* batch);
+
+  const AgentParts parts_;
+  TickSchedule schedule_;
+  Labels labels_;
+  std::int64_t window_begin_ns_ = 0;
+  bool injector_connected_ = false;
+};
+
+}  // namespace faultline

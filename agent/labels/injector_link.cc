@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/labels/injector_link.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace faultline {
+namespace {
+
+// Between two tries to reach an injector that is not there.
+constexpr std::int64_t kRetryNs = 500 * kNsPerMs;
+// A dose that is not there by then is the next tick's.
+constexpr std::chrono::milliseconds kDoseDeadline{200};
+// Undo waits for the kernel at most a few seconds; a Halt may undo several faults.
+constexpr std::chrono::seconds kCommandDeadline{30};
+
+// The injector's journal keeps what ended; here it is needed until every window that it touches is
+// sampled.
+constexpr std::int64_t kForgetAfterNs = 900 * kNsPerSecond;
+
+bool Final(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
+
+}  // namespace
+
+InjectorLink::InjectorLink(std::string address) : address_(std::move(address)) {
+  if (address_.empty()) return;
+  grpc::ChannelArguments arguments;
+  // An injector that was restarted is to be found within a second, not after gRPC's two minutes.
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
+  stub_ = v1::Faults::NewStub(channel_);
+}
+
+InjectorLink::~InjectorLink() = default;
+
+void InjectorLink::Start(OnChange on_change) {
+  on_change_ = std::move(on_change);
+  if (stub_ == nullptr) return;
+  thread_ = std::jthread([this](const std::stop_token& stop) { Watch(stop); });
+}
+
+void InjectorLink::Stop() {
+  thread_.request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void InjectorLink::Learn(const v1::FaultState& state) {
+  {
+    const std::lock_guard lock(mutex_);
+    v1::FaultState& known = states_[state.spec().id()];
+    // An answer that was overtaken by a later state says nothing new.
+    if (Final(known.phase()) && !Final(state.phase())) return;
+    known = state;
+  }
+  if (on_change_) on_change_(state);
+}
+
+void InjectorLink::Watch(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    grpc::ClientContext context;
+    const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
+    const std::unique_ptr<grpc::ClientReader<v1::FaultState>> reader =
+        stub_->Watch(&context, v1::ListRequest());
+    reader->WaitForInitialMetadata();
+    {
+      const std::lock_guard lock(mutex_);
+      // The call returns from the wait when it failed, too.
+      connected_ = channel_->GetState(false) == GRPC_CHANNEL_READY;
+    }
+    v1::FaultState state;
+    while (reader->Read(&state)) Learn(state);
+    const grpc::Status status = reader->Finish();
+    bool lost = false;
+    {
+      const std::lock_guard lock(mutex_);
+      lost = std::exchange(connected_, false);
+    }
+    if (lost && !stop.stop_requested() && status.error_code() != grpc::StatusCode::UNAVAILABLE) {
+      LogWarning("injector: watch ended: ", status.error_message());
+    }
+    Clock::System().WaitUntil(Clock::System().Now().boottime_ns + kRetryNs, stop);
+  }
+}
+
+std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
+  std::vector<v1::FaultState> result;
+  bool active = false;
+  {
+    const std::lock_guard lock(mutex_);
+    *connected = connected_;
+    for (const auto& [id, state] : states_) {
+      active = active || !Final(state.phase());
+    }
+  }
+  if (active && *connected) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kDoseDeadline);
+    v1::ListRequest request;
+    v1::ListResponse response;
+    request.set_active_only(true);
+    if (stub_->List(&context, request, &response).ok()) {
+      const std::lock_guard lock(mutex_);
+      for (v1::FaultState& state : *response.mutable_faults()) {
+        v1::FaultState& known = states_[state.spec().id()];
+        if (!Final(known.phase())) known = std::move(state);
+      }
+    }
+  }
+  const std::int64_t forget = Clock::System().Now().boottime_ns - kForgetAfterNs;
+  const std::lock_guard lock(mutex_);
+  std::erase_if(states_, [forget](const auto& entry) {
+    const v1::FaultState& state = entry.second;
+    const v1::Edges& edges = state.edges();
+    return Final(state.phase()) &&
+           std::max(edges.undone().boottime_ns(), edges.commanded().boottime_ns()) < forget;
+  });
+  result.reserve(states_.size());
+  for (const auto& [id, state] : states_) result.push_back(state);
+  return result;
+}
+
+v1::CommandResult InjectorLink::Call(const v1::Command& command) {
+  v1::CommandResult result;
+  result.set_id(command.id());
+  grpc::Status status(grpc::StatusCode::UNAVAILABLE,
+                      "this node has no injector: install and start faultline-injector");
+  if (stub_ != nullptr) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kCommandDeadline);
+    switch (command.request_case()) {
+      case v1::Command::kCapabilities:
+        status =
+            stub_->GetCapabilities(&context, command.capabilities(), result.mutable_capabilities());
+        break;
+      case v1::Command::kValidate:
+        status = stub_->Validate(&context, command.validate(), result.mutable_validate());
+        break;
+      case v1::Command::kStart:
+        status = stub_->Start(&context, command.start(), result.mutable_start());
+        if (status.ok()) Learn(result.start());
+        break;
+      case v1::Command::kStop:
+        status = stub_->Stop(&context, command.stop(), result.mutable_stop());
+        if (status.ok()) Learn(result.stop());
+        break;
+      case v1::Command::kHalt:
+        status = stub_->Halt(&context, command.halt(), result.mutable_halt());
+        break;
+      case v1::Command::kList:
+        status = stub_->List(&context, command.list(), result.mutable_list());
+        break;
+      case v1::Command::REQUEST_NOT_SET:
+        status = {grpc::StatusCode::UNIMPLEMENTED, "this agent does not know the command"};
+        break;
+    }
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+      status = {
+          grpc::StatusCode::UNAVAILABLE,
+          absl::StrCat("the injector does not answer at ", address_, ": ", status.error_message())};
+    }
+  }
+  if (!status.ok()) {
+    result.clear_response();
+    result.set_code(status.error_code());
+    result.set_error(status.error_message());
+  }
+  return result;
+}
+
+}  // namespace faultline

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's line to the injector of its node: a watch that tells every change of a fault at once,
+// a question per tick for fresh doses while a fault is active, and commands passed on. Survives an
+// injector that comes and goes. Thread-safe; owns one thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "faultline/v1/faults.grpc.pb.h"
+#include "faultline/v1/telemetry.pb.h"
+
+namespace faultline {
+
+class InjectorLink {
+ public:
+  // Called from the link's thread with every state that changed.
+  using OnChange = std::function<void(const v1::FaultState&)>;
+
+  // `address` as gRPC writes it, "unix:/run/faultline/agent.sock"; empty: this node has no
+  // injector, every command is answered with UNAVAILABLE.
+  explicit InjectorLink(std::string address);
+  ~InjectorLink();
+  InjectorLink(const InjectorLink&) = delete;
+  InjectorLink& operator=(const InjectorLink&) = delete;
+
+  // Watches until Stop, which joins the thread: after it `on_change` is not called again.
+  void Start(OnChange on_change);
+  void Stop();
+
+  // The states known now, with doses of this moment while a fault is active. `connected` says
+  // whether the injector answers; without it, faults stand as last told.
+  std::vector<v1::FaultState> States(bool* connected);
+
+  // Passes a command on and returns its answer; blocks until the injector answers or its deadline
+  // passes.
+  v1::CommandResult Call(const v1::Command& command);
+
+ private:
+  void Watch(const std::stop_token& stop);
+  void Learn(const v1::FaultState& state);
+
+  const std::string address_;
+  OnChange on_change_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Faults::Stub> stub_;
+  std::mutex mutex_;
+  std::map<std::string, v1::FaultState> states_ ABSL_GUARDED_BY(mutex_);
+  bool connected_ ABSL_GUARDED_BY(mutex_) = false;
+  std::jthread thread_;
+};
+
+}  // namespace faultline

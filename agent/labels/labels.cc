@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/labels/labels.h"
+
+#include <vector>
+
+namespace faultline {
+namespace {
+
+// Entity ids of faults start far above the sampler's, which count up from 1.
+constexpr std::uint64_t kFirstFaultEntity = 1ULL << 48;
+
+// Faults that ended this long before the window are forgotten, so that the map stays small.
+constexpr std::int64_t kForgetAfterNs = 600'000'000'000;
+
+}  // namespace
+
+bool ActiveIn(const v1::FaultState& state, std::int64_t begin_ns, std::int64_t end_ns) {
+  const std::int64_t acked = state.edges().acked().boottime_ns();
+  const std::int64_t undone = state.edges().undone().boottime_ns();
+  return acked != 0 && acked <= end_ns && (undone == 0 || undone >= begin_ns);
+}
+
+Labels::Labels(const v1::Schema& schema) : next_entity_(kFirstFaultEntity) {
+  for (int t = 0; t < schema.tables_size(); ++t) {
+    if (schema.tables(t).name() != "fault") continue;
+    table_ = t;
+    columns_ = schema.tables(t).columns_size();
+    for (int c = 0; c < columns_; ++c) {
+      const std::string& name = schema.tables(t).columns(c).name();
+      if (name == "fault_active") active_column_ = c;
+      if (name == "fault_dose") dose_column_ = c;
+      if (name == "fault_dose_total") total_column_ = c;
+    }
+  }
+}
+
+void Labels::Fill(absl::Span<const v1::FaultState> states, v1::Frame* frame, v1::Batch* batch) {
+  v1::TableFrame* table = nullptr;
+  if (table_ >= 0) {
+    table = frame->add_tables();
+    table->set_table(static_cast<std::uint32_t>(table_));
+    for (int c = 0; c < columns_; ++c) table->add_columns();
+  }
+  const std::int64_t begin = frame->begin_boottime_ns();
+  for (const v1::FaultState& state : states) {
+    const std::string& id = state.spec().id();
+    const std::int64_t undone = state.edges().undone().boottime_ns();
+    if (undone != 0 && undone < begin - kForgetAfterNs) {
+      known_.erase(id);
+      continue;
+    }
+    Known& known = known_[id];
+    if (known.entity == 0) known.entity = next_entity_++;
+    if (std::string told = state.SerializeAsString(); told != known.told) {
+      *batch->add_faults() = state;
+      known.told = std::move(told);
+    }
+    if (!ActiveIn(state, begin, frame->end_boottime_ns())) continue;
+    frame->add_active_faults(id);
+    if (table == nullptr) continue;
+    // A gauge dose (bytes held) counts by its change, too: what the fault did in this window.
+    const std::int64_t total = state.dose().empty() ? 0 : state.dose(0).value();
+    const bool measured = !state.dose().empty();
+    table->add_entities(known.entity);
+    v1::Entity* entity = batch->add_entities();
+    entity->set_id(known.entity);
+    entity->set_table("fault");
+    entity->set_name(id);
+    for (int c = 0; c < columns_; ++c) {
+      std::int64_t value = 0;
+      bool null = false;
+      if (c == active_column_) {
+        value = 1;
+      } else if (c == dose_column_) {
+        value = total - known.dose;
+        null = !measured;
+      } else if (c == total_column_) {
+        value = total;
+        null = !measured;
+      }
+      v1::ColumnFrame* column = table->mutable_columns(c);
+      column->add_values(null ? 0 : value);
+      if (null) {
+        const size_t bit = static_cast<size_t>(table->entities_size() - 1);
+        column->mutable_nulls()->resize(bit / 8 + 1);
+        (*column->mutable_nulls())[bit / 8] =
+            static_cast<char>((*column->mutable_nulls())[bit / 8] | (1 << (bit % 8)));
+      }
+    }
+    known.dose = total;
+  }
+  if (table == nullptr) return;
+  // The bitmap covers every entity or is empty.
+  const size_t bytes = (static_cast<size_t>(table->entities_size()) + 7) / 8;
+  for (v1::ColumnFrame& column : *table->mutable_columns()) {
+    if (!column.nulls().empty()) column.mutable_nulls()->resize(bytes);
+  }
+}
+
+}  // namespace faultline

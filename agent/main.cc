@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// faultline-agent: wires the sampler, the labels and the uplink together and runs the loop until
+// SIGTERM or SIGINT.
+#include <sys/random.h>
+
+#include <csignal>
+#include <iostream>
+#include <memory>
+#include <stop_token>
+#include <thread>
+
+#include "agent/agent.h"
+#include "agent/labels/injector_link.h"
+#include "agent/metrics/report.h"
+#include "agent/metrics/sampler.h"
+#include "agent/node.h"
+#include "agent/options.h"
+#include "agent/uplink/outbox.h"
+#include "agent/uplink/uplink.h"
+#include "base/log.h"
+
+namespace faultline {
+namespace {
+
+// Exit codes that every program of Faultline shares.
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+// How long the last batches may take to reach the collector after the loop has ended.
+constexpr std::int64_t kDrainNs = 2 * kNsPerSecond;
+
+std::string RandomEpoch() {
+  std::string epoch(16, '\0');
+  if (::getrandom(epoch.data(), epoch.size(), 0) != 16) Bug("the kernel gives no random bytes");
+  return epoch;
+}
+
+bool EveryMetricAvailable(const v1::Schema& schema) {
+  for (const v1::TableSchema& table : schema.tables()) {
+    for (const v1::Column& column : table.columns()) {
+      if (column.availability() != v1::AVAILABILITY_AVAILABLE) return false;
+    }
+  }
+  return true;
+}
+
+int Check(const Sampler& sampler, bool strict) {
+  std::cout << CapabilityReport(sampler.schema());
+  return strict && !EveryMetricAvailable(sampler.schema()) ? kFailed : 0;
+}
+
+int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
+  Outbox outbox(RandomEpoch(), static_cast<size_t>(options.buffer_bytes));
+  v1::Hello hello;
+  *hello.mutable_node() = DescribeNode(options.node);
+  hello.set_epoch(outbox.epoch());
+  *hello.mutable_schema() = sampler->schema();
+  hello.set_interval_ns(options.interval_ns);
+
+  InjectorLink injector(options.injector);
+  Uplink uplink(options.collector, hello, &outbox,
+                [&injector](const v1::Command& command) { return injector.Call(command); });
+  injector.Start([&uplink](const v1::FaultState& state) { uplink.Tell(state); });
+
+  Agent agent({sampler, &outbox, &Clock::System(),
+               [&injector](bool* connected) { return injector.States(connected); },
+               [&uplink] { uplink.Wake(); }},
+              options.interval_ns);
+  std::jthread loop([&agent](const std::stop_token& stop) { agent.Run(stop); });
+  int signal = 0;
+  ::sigwait(signals, &signal);
+  LogInfo("ending on ", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+  loop.request_stop();
+  loop.join();
+  if (!uplink.Drain(kDrainNs)) {
+    LogWarning(outbox.size(), " batches never reached the collector and end with this agent");
+  }
+  injector.Stop();
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  absl::StatusOr<AgentOptions> options = ParseAgentOptions(argc, argv);
+  if (!options.ok()) {
+    if (absl::IsCancelled(options.status())) return 0;
+    if (!options.status().message().empty()) LogError(options.status().message());
+    return kUsage;
+  }
+  if (options->metrics_doc) {
+    std::cout << MetricsMarkdown();
+    return 0;
+  }
+  // Before any thread exists, so that all of them leave these to sigwait.
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  SamplerOptions sampling;
+  sampling.max_cgroups = options->max_cgroups;
+  absl::StatusOr<std::unique_ptr<Sampler>> sampler = Sampler::Create(sampling);
+  if (!sampler.ok()) {
+    LogError(sampler.status().message());
+    return kFailed;
+  }
+  if (options->check) return Check(**sampler, options->strict);
+  if (options->strict && !EveryMetricAvailable((*sampler)->schema())) {
+    LogError("--strict: not every metric is available here; faultline-agent --check lists them");
+    return kFailed;
+  }
+  return Serve(*options, sampler->get(), &signals);
+}
+
+}  // namespace
+}  // namespace faultline
+
+int main(int argc, char** argv) { return faultline::Main(argc, argv); }

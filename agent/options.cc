@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/options.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <iostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+namespace faultline {
+namespace {
+
+// Same rule as the collector's, which refuses other names.
+constexpr size_t kMaxNodeName = 64;
+
+std::string HostName() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "localhost";
+  return name.data();
+}
+
+absl::Status CheckNode(const std::string& node) {
+  const bool good = !node.empty() && node.size() <= kMaxNodeName &&
+                    std::all_of(node.begin(), node.end(), [](char c) {
+                      return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' ||
+                             c == '_' || c == '-';
+                    });
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--node \"", node, "\": 1 to ", kMaxNodeName,
+                                                 " letters, digits, '.', '_' or '-' are allowed"));
+}
+
+absl::Status CheckCollector(const std::string& address) {
+  for (const char* prefix : {"unix:", "127.", "localhost:", "[::1]:"}) {
+    if (absl::StartsWith(address, prefix)) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--collector ", address,
+      ": only loopback (127.0.0.1:PORT) or unix:PATH, as the stream is not encrypted; forward a "
+      "local port to the collector, for example with ssh -L 4640:127.0.0.1:4640 HOST"));
+}
+
+}  // namespace
+
+absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
+  AgentOptions options;
+  options.node = HostName();
+  std::string interval = "1s";
+  CLI::App app{
+      "faultline-agent: samples this host with eBPF and from /proc, and streams the samples, with "
+      "the facts about injected faults, to a collector.",
+      "faultline-agent"};
+  app.set_version_flag("--version", FAULTLINE_VERSION);
+  app.add_option("--node", options.node, "name of this node (default: the host's name)");
+  app.add_option("--collector", options.collector, "address of the collector")
+      ->capture_default_str();
+  app.add_option("--injector", options.injector,
+                 "socket of this node's injector, e.g. unix:/run/faultline/agent.sock; none: no "
+                 "faults here");
+  app.add_option("--interval", interval, "time between two samples, 10ms to 60s")
+      ->capture_default_str();
+  app.add_option("--max-cgroups", options.max_cgroups,
+                 "control groups with a row of their own; the rest is folded into ~other")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 255));
+  app.add_option("--buffer-bytes", options.buffer_bytes,
+                 "most bytes of samples kept while the collector is away")
+      ->capture_default_str()
+      ->check(CLI::Range(1 << 16, 1 << 30));
+  app.add_flag("--check", options.check,
+               "load and attach everything, print what this host can measure, and exit");
+  app.add_flag("--strict", options.strict,
+               "fail unless every metric is available by its first choice");
+  app.add_flag("--metrics-doc", options.metrics_doc, "print the catalogue as Markdown and exit");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error, std::cout, std::cerr);
+    return code == 0 ? absl::CancelledError() : absl::InvalidArgumentError("");
+  }
+  absl::Duration parsed;
+  if (!absl::ParseDuration(interval, &parsed) || parsed < absl::Milliseconds(10) ||
+      parsed > absl::Seconds(60)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--interval \"", interval, "\": give a time from 10ms to 60s, e.g. 1s or 100ms"));
+  }
+  options.interval_ns = absl::ToInt64Nanoseconds(parsed);
+  if (absl::Status status = CheckNode(options.node); !status.ok()) return status;
+  if (absl::Status status = CheckCollector(options.collector); !status.ok()) return status;
+  return options;
+}
+
+}  // namespace faultline

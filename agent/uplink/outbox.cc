@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/uplink/outbox.h"
+
+#include <zstd.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "base/log.h"
+
+namespace faultline {
+namespace {
+
+// Level 3 is zstd's default: beyond it the agent pays CPU for a percent of size.
+constexpr int kCompression = 3;
+
+std::int64_t CountSamples(const v1::Batch& batch) {
+  std::int64_t samples = 0;
+  for (const v1::Frame& frame : batch.frames()) {
+    for (const v1::TableFrame& table : frame.tables()) {
+      for (const v1::ColumnFrame& column : table.columns()) {
+        samples += column.values_size();
+        for (const char byte : column.nulls()) {
+          samples -= __builtin_popcount(static_cast<unsigned char>(byte));
+        }
+      }
+    }
+  }
+  return samples;
+}
+
+}  // namespace
+
+v1::EncodedBatch Encode(const v1::Batch& batch, const std::string& epoch, std::uint64_t sequence) {
+  const std::string plain = batch.SerializeAsString();
+  const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(),
+                                                                   ZSTD_freeCCtx);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kCompression);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 1);
+  std::string packed(ZSTD_compressBound(plain.size()), '\0');
+  const size_t size =
+      ZSTD_compress2(context.get(), packed.data(), packed.size(), plain.data(), plain.size());
+  // Cannot fail with a buffer of the bound's size.
+  if (ZSTD_isError(size) != 0) Bug("zstd refused to compress a batch");
+  packed.resize(size);
+  v1::EncodedBatch encoded;
+  encoded.set_epoch(epoch);
+  encoded.set_sequence(sequence);
+  encoded.set_decoded_bytes(static_cast<std::uint32_t>(plain.size()));
+  encoded.set_payload(std::move(packed));
+  return encoded;
+}
+
+Outbox::Outbox(std::string epoch, size_t max_bytes)
+    : epoch_(std::move(epoch)), max_bytes_(max_bytes) {}
+
+void Outbox::Put(const v1::Batch& batch) {
+  Held held;
+  held.samples = CountSamples(batch);
+  if (!batch.frames().empty()) {
+    held.begin_ns = batch.frames(0).begin_boottime_ns();
+    held.end_ns = batch.frames(batch.frames_size() - 1).end_boottime_ns();
+  }
+  const std::lock_guard lock(mutex_);
+  held.encoded = Encode(batch, epoch_, ++last_sequence_);
+  bytes_ += held.encoded.payload().size();
+  held_.push_back(std::move(held));
+  while (bytes_ > max_bytes_ && held_.size() > 2) DropOldest();
+}
+
+void Outbox::BecomeGap(Held* held, absl::string_view reason) {
+  bytes_ -= held->encoded.payload().size();
+  v1::Gap gap;
+  gap.set_epoch(epoch_);
+  gap.set_first_sequence(held->encoded.sequence());
+  gap.set_last_sequence(held->encoded.sequence());
+  gap.set_begin_boottime_ns(held->begin_ns);
+  gap.set_end_boottime_ns(held->end_ns);
+  gap.set_samples(held->samples);
+  gap.set_reason(std::string(reason));
+  v1::Batch record;
+  *record.add_gaps() = gap;
+  held->encoded = Encode(record, epoch_, held->encoded.sequence());
+  held->gap = std::move(gap);
+  bytes_ += held->encoded.payload().size();
+  ++lost_;
+}
+
+// The front turns into a gap record; if it already is one, the next batch's loss is added to it, so
+// that one record stands for the whole range and has the range's last sequence.
+void Outbox::DropOldest() {
+  if (!held_.front().gap.has_value()) {
+    BecomeGap(&held_.front(), "buffer_full");
+    return;
+  }
+  const Held front = std::move(held_.front());
+  held_.pop_front();
+  bytes_ -= front.encoded.payload().size();
+  Held& next = held_.front();
+  if (!next.gap.has_value()) BecomeGap(&next, "buffer_full");
+  next.gap->set_first_sequence(front.gap->first_sequence());
+  next.gap->set_samples(next.gap->samples() + front.gap->samples());
+  if (front.gap->begin_boottime_ns() != 0) {
+    next.gap->set_begin_boottime_ns(front.gap->begin_boottime_ns());
+  }
+  v1::Batch record;
+  *record.add_gaps() = *next.gap;
+  bytes_ -= next.encoded.payload().size();
+  next.encoded = Encode(record, epoch_, next.encoded.sequence());
+  bytes_ += next.encoded.payload().size();
+}
+
+std::optional<v1::EncodedBatch> Outbox::After(std::uint64_t sent) const {
+  const std::lock_guard lock(mutex_);
+  const auto next = std::find_if(held_.begin(), held_.end(), [sent](const Held& held) {
+    return held.encoded.sequence() > sent;
+  });
+  if (next == held_.end()) return std::nullopt;
+  return next->encoded;
+}
+
+void Outbox::Acknowledge(std::uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  while (!held_.empty() && held_.front().encoded.sequence() <= sequence) {
+    bytes_ -= held_.front().encoded.payload().size();
+    held_.pop_front();
+  }
+}
+
+void Outbox::Reject(std::uint64_t sequence, absl::string_view reason) {
+  LogWarning("the collector refuses batch ", sequence, " for ever: ", reason,
+             "; it is counted as a gap");
+  const std::lock_guard lock(mutex_);
+  for (Held& held : held_) {
+    if (held.encoded.sequence() == sequence && !held.gap.has_value()) BecomeGap(&held, "rejected");
+  }
+}
+
+size_t Outbox::size() const {
+  const std::lock_guard lock(mutex_);
+  return held_.size();
+}
+
+std::uint64_t Outbox::lost() const {
+  const std::lock_guard lock(mutex_);
+  return lost_;
+}
+
+}  // namespace faultline

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/uplink/uplink.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <random>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace faultline {
+namespace {
+
+// Pause after a broken stream: doubled from the first to the last, with a random half taken off, so
+// that a fleet does not come back in step.
+constexpr std::int64_t kFirstPauseNs = 200 * kNsPerMs;
+constexpr std::int64_t kLastPauseNs = 10 * kNsPerSecond;
+// Commands and notices that wait for a stream; beyond it the oldest is dropped, the caller's
+// deadline tells.
+constexpr size_t kMaxWaiting = 256;
+
+std::int64_t Jittered(std::int64_t pause_ns) {
+  static thread_local std::mt19937_64 random{std::random_device{}()};
+  return pause_ns / 2 +
+         static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(pause_ns / 2 + 1));
+}
+
+}  // namespace
+
+Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox, OnCommand on_command)
+    : collector_(std::move(collector)),
+      hello_(std::move(hello)),
+      outbox_(outbox),
+      on_command_(std::move(on_command)) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // A collector that vanished without a word is noticed within half a minute.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  stub_ = v1::Ingest::NewStub(
+      grpc::CreateCustomChannel(collector_, grpc::InsecureChannelCredentials(), arguments));
+  command_thread_ = std::jthread([this](const std::stop_token& stop) { RunCommands(stop); });
+  thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+}
+
+Uplink::~Uplink() = default;
+
+void Uplink::Wake() {
+  const std::lock_guard lock(mutex_);
+  ++version_;
+  changed_.notify_all();
+}
+
+void Uplink::Tell(const v1::FaultState& state) {
+  const std::lock_guard lock(mutex_);
+  // Without a stream nobody is there to be told early.
+  if (broken_) return;
+  v1::NodeMessage message;
+  *message.mutable_fault() = state;
+  messages_.push_back(std::move(message));
+  if (messages_.size() > kMaxWaiting) messages_.pop_front();
+  ++version_;
+  changed_.notify_all();
+}
+
+bool Uplink::Drain(std::int64_t timeout_ns) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(timeout_ns);
+  std::unique_lock lock(mutex_);
+  return changed_.wait_until(lock, until, [this] { return outbox_->size() == 0; });
+}
+
+void Uplink::Run(const std::stop_token& stop) {
+  std::int64_t pause = kFirstPauseNs;
+  bool said = false;
+  while (!stop.stop_requested()) {
+    if (Converse(stop)) {
+      pause = kFirstPauseNs;
+      said = false;
+    } else if (!said) {
+      LogWarning("collector: no answer from ", collector_,
+                 "; samples are kept and sent when it is back");
+      said = true;
+    }
+    Clock& clock = Clock::System();
+    clock.WaitUntil(clock.Now().boottime_ns + Jittered(pause), stop);
+    pause = std::min(pause * 2, kLastPauseNs);
+  }
+}
+
+bool Uplink::Converse(const std::stop_token& stop) {
+  grpc::ClientContext context;
+  const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
+  const auto stream = stub_->Stream(&context);
+  v1::NodeMessage first;
+  *first.mutable_hello() = hello_;
+  v1::CollectorMessage answer;
+  const bool welcome = stream->Write(first) && stream->Read(&answer) && answer.has_welcome();
+  if (welcome) {
+    LogInfo("collector: connected to ", collector_);
+    const std::uint64_t durable = answer.welcome().durable_sequence();
+    outbox_->Acknowledge(durable);
+    {
+      const std::lock_guard lock(mutex_);
+      broken_ = false;
+    }
+    std::jthread receiver([this, &stream] { Receive(stream.get()); });
+    Send(stream.get(), durable);
+    context.TryCancel();
+  }
+  const grpc::Status status = stream->Finish();
+  if (welcome && !stop.stop_requested()) {
+    LogWarning("collector: the stream to ", collector_, " broke: ", status.error_message());
+  } else if (!welcome && status.error_code() != grpc::StatusCode::UNAVAILABLE &&
+             !stop.stop_requested()) {
+    LogWarning("collector: ", collector_, " refuses this node: ", status.error_message());
+  }
+  return welcome;
+}
+
+void Uplink::Receive(Stream* stream) {
+  v1::CollectorMessage message;
+  while (stream->Read(&message)) {
+    if (message.has_ack()) outbox_->Acknowledge(message.ack().durable_sequence());
+    if (message.has_reject()) {
+      outbox_->Reject(message.reject().sequence(), message.reject().reason());
+    }
+    const std::lock_guard lock(mutex_);
+    // What took its place is sent again from there.
+    if (message.has_reject()) resend_from_ = message.reject().sequence();
+    if (message.has_command() && commands_.size() < kMaxWaiting) {
+      commands_.push_back(std::move(*message.mutable_command()));
+    }
+    ++version_;
+    changed_.notify_all();
+  }
+  const std::lock_guard lock(mutex_);
+  broken_ = true;
+  messages_.clear();
+  resend_from_ = 0;
+  changed_.notify_all();
+}
+
+// A write blocks while the collector reads nothing, which is the flow control: at most one batch is
+// on its way beyond what gRPC buffers.
+void Uplink::Send(Stream* stream, std::uint64_t sent) {
+  std::uint64_t seen = 0;
+  while (true) {
+    std::optional<v1::NodeMessage> message;
+    {
+      const std::lock_guard lock(mutex_);
+      if (broken_) return;
+      seen = version_;
+      if (resend_from_ != 0) sent = std::min(sent, std::exchange(resend_from_, 0) - 1);
+      if (!messages_.empty()) {
+        message = std::move(messages_.front());
+        messages_.pop_front();
+      }
+    }
+    if (!message.has_value()) {
+      if (std::optional<v1::EncodedBatch> batch = outbox_->After(sent); batch.has_value()) {
+        sent = batch->sequence();
+        *message.emplace().mutable_batch() = *std::move(batch);
+      }
+    }
+    if (message.has_value()) {
+      if (!stream->Write(*message)) return;
+      continue;
+    }
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this, seen] { return broken_ || version_ != seen; });
+  }
+}
+
+void Uplink::RunCommands(const std::stop_token& stop) {
+  while (true) {
+    v1::Command command;
+    {
+      std::unique_lock lock(mutex_);
+      if (!changed_.wait(lock, stop, [this] { return !commands_.empty(); })) return;
+      command = std::move(commands_.front());
+      commands_.pop_front();
+    }
+    v1::NodeMessage message;
+    *message.mutable_result() = on_command_(command);
+    const std::lock_guard lock(mutex_);
+    messages_.push_back(std::move(message));
+    ++version_;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace faultline

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * The records that the network faults' programs and the injector share, and the one random draw of
+ * a fault, so that a test can say which packet will be lost. Included by C for the kernel and by
+ * C++: fixed-width types, explicit padding, nothing else. In bpf/ include vmlinux.h first.
+ */
+#ifndef FAULTLINE_FAULT_H
+#define FAULTLINE_FAULT_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+/* More filters than that on one fault are refused. */
+#define FAULT_FILTERS 16
+
+/*
+ * The standing plane is an htb root of this handle. Unsteered packets never see a class of it; a
+ * packet that a program gives the priority FAULT_SINK_CLASS is lost, for real: the sender is not
+ * told. Classes of rate faults follow from FAULT_FIRST_CLASS on.
+ */
+#define FAULT_PLANE_HANDLE  0xf1000000
+#define FAULT_DEFAULT_CLASS 0xf1000010
+#define FAULT_SINK_CLASS    0xf10000fe
+#define FAULT_SINK_CHILD    0xf10000ff
+#define FAULT_FIRST_CLASS   0xf1000100
+#define FAULT_LAST_CLASS    0xf1000fff
+
+/* One peer filter; a packet matches if it agrees with every field that is set. */
+struct fault_filter {
+	__u32 address[4]; /* network byte order; IPv4 in the first */
+	__u32 mask[4];
+	__u16 port_first; /* host byte order, inclusive; 0 and 0 = any */
+	__u16 port_last;
+	__u8 family;   /* 4, 6, or 0 = both */
+	__u8 protocol; /* IPPROTO_ICMP means ICMPv6 as well; 0 = any */
+	__u8 pad[2];
+};
+
+/* What one program does: fixed while it is loaded. */
+struct fault_rule {
+	__u64 seed;
+	__u64 deadline_ns; /* CLOCK_BOOTTIME; everything after it passes */
+	__u32 loss_ppm;
+	__u32 priority; /* classid that a steered packet gets */
+	__u32 ifindex;	/* steering: only packets that leave by this device */
+	__u32 filter_count;
+	struct fault_filter filters[FAULT_FILTERS];
+};
+
+/* What one program did, per CPU; first is a minimum and last a maximum over them, 0 = none. */
+struct fault_dose {
+	__u64 hit_packets; /* a GSO buffer counts as its segments */
+	__u64 hit_buffers;
+	__u64 hit_bytes;      /* as the kernel's skb->len at the hook */
+	__u64 passed_packets; /* matched, but the draw let them pass */
+	__u64 passed_buffers;
+	__u64 first_ns; /* CLOCK_BOOTTIME of hits */
+	__u64 last_ns;
+};
+
+/* The n-th draw of a seed: splitmix64, of which the upper half is scaled to parts per million. */
+static inline __u32 fault_draw(__u64 seed, __u64 n)
+{
+	__u64 z = seed + (n + 1) * 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	z ^= z >> 31;
+	return (__u32)(((z >> 32) * 1000000) >> 32);
+}
+
+#endif

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The other end of the line: the collector, or a node's injector on its Unix socket. Every call has
+// a deadline and comes back as absl::Status. Owned by one command; one thread.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/status.h"
+#include "faultline/v1/datasets.grpc.pb.h"
+#include "faultline/v1/faults.grpc.pb.h"
+
+namespace faultline::cli {
+
+// What is on stored state answers at once.
+constexpr std::chrono::seconds kCallTimeout{10};
+// Start, Stop and Halt return when the kernel confirmed.
+constexpr std::chrono::seconds kFaultTimeout{30};
+// A run may be days long.
+constexpr std::chrono::seconds kExportTimeout{3600};
+
+class Client {
+ public:
+  // `address`: "HOST:PORT" or "unix:PATH". Does not connect yet.
+  explicit Client(const std::string& address);
+  // On a channel of the caller's, for tests.
+  Client(std::string address, const std::shared_ptr<grpc::Channel>& channel);
+
+  const std::string& address() const { return address_; }
+
+  v1::Faults::Stub& faults() { return *faults_; }
+  v1::Nodes::Stub& nodes() { return *nodes_; }
+  v1::Runs::Stub& runs() { return *runs_; }
+  v1::Datasets::Stub& datasets() { return *datasets_; }
+
+ private:
+  std::string address_;
+  std::unique_ptr<v1::Faults::Stub> faults_;
+  std::unique_ptr<v1::Nodes::Stub> nodes_;
+  std::unique_ptr<v1::Runs::Stub> runs_;
+  std::unique_ptr<v1::Datasets::Stub> datasets_;
+};
+
+// One unary call: Call(client.faults(), &v1::Faults::Stub::Stop, request, kFaultTimeout).
+template <typename Stub, typename Request, typename Response>
+absl::StatusOr<Response> Call(
+    Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+    const Request& request, std::chrono::milliseconds timeout = kCallTimeout) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  Response response;
+  const absl::Status status = FromGrpc((stub.*method)(&context, request, &response));
+  if (!status.ok()) return status;
+  return response;
+}
+
+}  // namespace faultline::cli

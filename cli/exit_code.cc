@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/exit_code.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace faultline::cli {
+
+ExitCode ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kExitOk;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+      return kExitUsage;
+    case absl::StatusCode::kUnavailable:
+      return kExitUnreachable;
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+      return kExitDenied;
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kUnimplemented:
+      return kExitPrecondition;
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitTimeout;
+    default:
+      return kExitFailed;
+  }
+}
+
+absl::Status Plain(const absl::Status& status, absl::string_view where) {
+  // Of gRPC 1.51's client channel, for every address that it could not connect to.
+  constexpr absl::string_view kConnect = "failed to connect to all addresses";
+  if (!absl::IsUnavailable(status) || !absl::StartsWith(status.message(), kConnect)) return status;
+  if (absl::StrContains(status.message(), "Permission denied")) {
+    return absl::PermissionDeniedError(absl::StrCat("you may not connect to ", where));
+  }
+  absl::string_view why = "nobody answers there";
+  if (absl::StrContains(status.message(), "Connection refused")) why = "connection refused";
+  if (absl::StrContains(status.message(), "No such file")) why = "there is no such socket";
+  return absl::UnavailableError(absl::StrCat("cannot connect to ", where, ": ", why));
+}
+
+std::string NextStep(const absl::Status& status, absl::string_view where) {
+  const bool node_socket = absl::StartsWith(where, "unix:");
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+      if (where.empty()) return "";
+      return node_socket
+                 ? absl::StrCat("is faultline-injector running, and may you open ", where.substr(5),
+                                "? Its owner is root, its group faultline")
+                 : absl::StrCat("is faultline-collector running on ", where,
+                                "? Name another with --collector or FAULTLINE_COLLECTOR, or talk "
+                                "to this node alone with --injector unix:PATH");
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+      return node_socket ? "run it as root, or as a member of the group faultline"
+                         : "run it as root on the node itself";
+    case absl::StatusCode::kDeadlineExceeded:
+      return "the command may still have been carried out: look with `faultline faults`";
+    default:
+      return "";
+  }
+}
+
+}  // namespace faultline::cli

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Faults and fault types as tables and paragraphs, for every subcommand that shows them. Stateless.
+#pragma once
+
+#include <string>
+
+#include "cli/terminal.h"
+#include "faultline/v1/faults.pb.h"
+
+namespace faultline::cli {
+
+using FaultList = google::protobuf::RepeatedPtrField<v1::FaultState>;
+
+// One row per fault: id, type, target, node, phase, times, dose, verdict.
+Table FaultsTable(const Terminal& terminal, const FaultList& faults);
+// One row per type: availability with its reason, targets, what it does.
+Table TypesTable(const v1::Capabilities& capabilities);
+// What a type does and every parameter with its bounds: the help text of its row.
+std::string TypeHelp(const Terminal& terminal, const v1::FaultInfo& info);
+
+// One line for a progress display or for --watch: time, id, type, phase, dose.
+std::string FaultLine(const Terminal& terminal, const v1::FaultState& fault);
+// Id, then one line per edge that has happened, relative to the command.
+std::string EdgesText(const v1::FaultState& fault);
+// "before -> after" of every change, and the notes.
+std::string PlanText(const v1::Plan& plan);
+
+std::string AvailabilityCell(const Terminal& terminal, v1::Availability availability);
+
+}  // namespace faultline::cli

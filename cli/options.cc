@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+#include <cstdlib>
+#include <memory>
+#include <ostream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "cli/command.h"
+
+namespace faultline::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 denied, 5 not possible now or here,\n"
+    "124 timeout; `exec` returns the command's own.";
+
+struct Flags {
+  Globals globals;
+  std::string colour = "auto";
+  Action action;
+};
+
+std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
+  auto app = std::make_unique<CLI::App>(
+      "Labelled performance-anomaly datasets from real hosts: nodes, faults, runs, datasets.",
+      "faultline");
+  app->set_version_flag("--version", "faultline " FAULTLINE_VERSION);
+  app->footer(kFooter);
+  app->require_subcommand(1);
+  // Global options may stand behind the subcommand too.
+  app->fallthrough();
+  app->add_option("--collector", flags->globals.collector, "collector, HOST:PORT or unix:PATH")
+      ->envname("FAULTLINE_COLLECTOR")
+      ->capture_default_str();
+  app->add_option("--injector", flags->globals.injector,
+                  "talk to this node's injector instead, unix:PATH");
+  app->add_option("--color,--colour", flags->colour, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  AddStatus(*app, &flags->action);
+  AddExec(*app, &flags->action);
+  AddInject(*app, &flags->action);
+  AddFaults(*app, &flags->action);
+  AddStop(*app, &flags->action);
+  AddHalt(*app, &flags->action);
+  AddRelease(*app, &flags->action);
+  AddRun(*app, &flags->action);
+  AddExport(*app, &flags->action);
+  AddDemo(*app, &flags->action);
+  return app;
+}
+
+Terminal::Features Choose(const std::string& colour, bool out_tty, bool err_tty) {
+  // no-color.org: present and not empty, whatever its value. A flag beats it.
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  const bool dumb = term == nullptr || absl::string_view(term) == "dumb";
+  const bool wanted = colour == "always" ||
+                      (colour == "auto" && !dumb && (no_color == nullptr || *no_color == '\0'));
+  const bool forced = colour == "always";
+  return {wanted && (out_tty || forced), wanted && (err_tty || forced), err_tty && !dumb};
+}
+
+}  // namespace
+
+int Report(const Globals& globals, const absl::Status& result) {
+  if (result.ok()) return kExitOk;
+  const absl::Status status = Plain(result, globals.address());
+  globals.terminal->Error(status.message().empty() ? status.ToString()
+                                                   : std::string(status.message()));
+  const std::string next = NextStep(status, globals.address());
+  if (!next.empty()) globals.terminal->Say(next);
+  return ExitCodeOf(status);
+}
+
+absl::Status NeedsCollector(const Globals& globals, absl::string_view what) {
+  if (globals.injector.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " live in the collector; leave --injector out"));
+}
+
+int Main(int argc, const char* const* argv, std::ostream& out, std::ostream& err, bool out_tty,
+         bool err_tty) {
+  Flags flags;
+  const std::unique_ptr<CLI::App> app = MakeApp(&flags);
+  try {
+    app->parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // 0 for --help and --version.
+    return app->exit(error, out, err) == 0 ? kExitOk : kExitUsage;
+  }
+  Terminal terminal(out, err, Choose(flags.colour, out_tty, err_tty));
+  flags.globals.terminal = &terminal;
+  const std::string& injector = flags.globals.injector;
+  if (!injector.empty() && !absl::StartsWith(injector, "unix:")) {
+    return Report(flags.globals, absl::InvalidArgumentError(absl::StrCat(
+                                     "--injector \"", injector,
+                                     "\": the injector listens on a Unix socket only; write "
+                                     "unix:/run/faultline/root.sock")));
+  }
+  return flags.action(flags.globals);
+}
+
+}  // namespace faultline::cli

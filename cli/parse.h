@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What people type on the command line, turned into the messages of the contract. Every refusal is
+// InvalidArgument with a sentence that quotes the text and shows a right one. Bounds of parameters
+// are not known here: the node checks them. Stateless.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "faultline/v1/faults.pb.h"
+
+namespace faultline::cli {
+
+// "cgroup:/web", "unit:nginx.service", "pid:4711", "dev:eth0" or "host".
+absl::StatusOr<v1::Target> ParseTarget(absl::string_view text);
+
+// "30s", "1m30s", "250ms": positive, ns.
+absl::StatusOr<std::int64_t> ParseDuration(absl::string_view text);
+
+// "CIDR[:PORT[-PORT]][/tcp|/udp|/icmp]"; IPv6 with ports in brackets: "[2001:db8::/32]:80-90/tcp".
+// An empty address is any: ":443/tcp". The result always carries a prefix length.
+absl::StatusOr<v1::PeerFilter> ParsePeer(absl::string_view text);
+
+// "name=value".
+absl::StatusOr<std::pair<std::string, std::string>> ParseParameter(absl::string_view text);
+
+// The same words back, as ParseTarget and ParsePeer take them.
+std::string TargetText(const v1::Target& target);
+std::string PeerText(const v1::PeerFilter& peer);
+
+}  // namespace faultline::cli

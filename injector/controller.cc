@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The calls of the service and the steps of a fault's life. Time is in deadlines.cc, the journal of
+// an earlier process in recovery.cc.
+#include "injector/controller.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "injector/docs.h"
+
+namespace faultline {
+namespace {
+
+constexpr size_t kRefusedKept = 64;
+
+bool NewerCommand(const v1::FaultState& a, const v1::FaultState& b) {
+  return a.edges().commanded().realtime_ns() > b.edges().commanded().realtime_ns();
+}
+
+// What the kernel does not take although the request is well formed is the host's doing.
+absl::Status NotTheCommand(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status) && !absl::IsAborted(status)) return status;
+  return absl::FailedPreconditionError(status.message());
+}
+
+}  // namespace
+
+Controller::Controller(Options options, Host* host, Clock* clock, std::unique_ptr<Journal> journal)
+    : options_(std::move(options)),
+      host_(host),
+      clock_(clock),
+      guard_(options_.guard),
+      journal_(std::move(journal)),
+      halt_(options_.halt_path) {}
+
+absl::StatusOr<std::unique_ptr<Controller>> Controller::Create(Options options, Host* host,
+                                                               Clock* clock,
+                                                               std::unique_ptr<Journal> journal) {
+  std::unique_ptr<Controller> controller(
+      new Controller(std::move(options), host, clock, std::move(journal)));
+  if (absl::Status status = controller->Recover(); !status.ok()) return status;
+  if (controller->options_.run_thread) {
+    Controller* self = controller.get();
+    controller->thread_ = std::jthread([self](const std::stop_token& stop) { self->Loop(stop); });
+  }
+  return controller;
+}
+
+Controller::~Controller() {
+  thread_.request_stop();
+  {
+    const absl::MutexLock lock(&mutex_);
+    Wake();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+v1::Capabilities Controller::GetCapabilities() {
+  const absl::MutexLock lock(&mutex_);
+  if (!capabilities_.has_value()) {
+    capabilities_.emplace();
+    for (const FaultType& type : FaultTypes()) {
+      v1::FaultInfo* info = capabilities_->add_faults();
+      *info = Describe(type);
+      const absl::Status can = type.probe(*host_);
+      info->set_availability(can.ok() ? v1::AVAILABILITY_AVAILABLE : v1::AVAILABILITY_MISSING);
+      info->set_reason(std::string(can.message()));
+    }
+  }
+  v1::Capabilities result = *capabilities_;
+  result.set_halted(halt_.reason());
+  return result;
+}
+
+absl::StatusOr<std::unique_ptr<Injection>> Controller::Prepare(const v1::FaultSpec& spec,
+                                                               Instant commanded) {
+  if (halt_.engaged()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("this host is halted: ", halt_.reason(),
+                     "; root releases it on the host with `faultline release`"));
+  }
+  if (!closed_.empty()) return absl::UnavailableError(closed_);
+  if (absl::Status status = guard_.CheckDuration(spec); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<Injection>> injection =
+      Injection::Plan(host_, clock_, spec, commanded, guard_);
+  if (!injection.ok()) return injection;
+  (*injection)->SetBoot(options_.boot_id);
+  std::vector<const v1::FaultState*> others;
+  for (const Active& active : active_) others.push_back(&active.injection->state());
+  absl::Status status = guard_.CheckOthers((*injection)->state(), others);
+  if (!status.ok()) return status;
+  return injection;
+}
+
+absl::StatusOr<v1::Plan> Controller::Validate(const v1::FaultSpec& spec) {
+  const Instant commanded = clock_->Now();
+  const absl::MutexLock lock(&mutex_);
+  absl::StatusOr<std::unique_ptr<Injection>> injection = Prepare(spec, commanded);
+  if (!injection.ok()) return injection.status();
+  v1::Plan plan;
+  *plan.mutable_spec() = (*injection)->state().spec();
+  *plan.mutable_changes() = (*injection)->state().changes();
+  for (const std::string& note : (*injection)->notes()) plan.add_notes(note);
+  return plan;
+}
+
+absl::StatusOr<v1::FaultState> Controller::Start(const v1::FaultSpec& spec) {
+  const Instant commanded = clock_->Now();
+  const absl::MutexLock lock(&mutex_);
+  if (!spec.id().empty()) {
+    if (const v1::FaultState* known = Find(spec.id()); known != nullptr) return *known;
+  }
+  absl::StatusOr<std::unique_ptr<Injection>> injection = Prepare(spec, commanded);
+  if (!injection.ok()) {
+    Refuse(spec, commanded, injection.status());
+    return injection.status();
+  }
+  return Run(std::move(*injection));
+}
+
+absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> injection) {
+  Tell(injection->state());
+  injection->SetPhase(v1::PHASE_JOURNALED);
+  if (absl::Status saved = journal_->Save(injection->state()); !saved.ok()) {
+    saved = WithContext(saved, "nothing was changed, because the undo journal cannot be written");
+    Refuse(injection->state().spec(), {}, saved);
+    return saved;
+  }
+  Tell(injection->state());
+  active_.push_back({.injection = std::move(injection)});
+  Active& active = active_.back();
+  absl::Status applied = active.injection->Apply();
+  if (applied.ok()) {
+    Tell(active.injection->state());
+    applied = active.injection->Confirm();
+  }
+  if (!applied.ok()) {
+    applied = NotTheCommand(applied);
+    End(active, v1::PHASE_FAILED, std::string(applied.message()));
+    DropFinished();
+    Wake();
+    return applied;
+  }
+  const std::int64_t now_ns = clock_->Now().boottime_ns;
+  active.next_verify_ns = now_ns;
+  active.next_measure_ns = now_ns;
+  SaveAndTell(active.injection->state());
+  ScheduleNext(active, now_ns);
+  LogInfo("fault ", active.injection->id(), ": ", active.injection->state().spec().type(), " on ",
+          active.injection->state().cgroup(), " is active");
+  Wake();
+  return active.injection->state();
+}
+
+void Controller::Refuse(const v1::FaultSpec& spec, Instant commanded, const absl::Status& why) {
+  v1::FaultState state;
+  *state.mutable_spec() = spec;
+  state.set_phase(v1::PHASE_REFUSED);
+  state.set_reason(std::string(why.message()));
+  state.set_boot_id(options_.boot_id);
+  state.mutable_edges()->mutable_commanded()->set_boottime_ns(commanded.boottime_ns);
+  state.mutable_edges()->mutable_commanded()->set_realtime_ns(commanded.realtime_ns);
+  LogWarning("fault refused: ", state.reason());
+  refused_.push_back(state);
+  if (refused_.size() > kRefusedKept) refused_.pop_front();
+  Tell(state);
+}
+
+absl::StatusOr<v1::FaultState> Controller::Stop(const std::string& id) {
+  const absl::MutexLock lock(&mutex_);
+  for (Active& active : active_) {
+    if (active.injection->id() != id) continue;
+    End(active, v1::PHASE_UNDONE, "stopped");
+    v1::FaultState state = active.injection->state();
+    DropFinished();
+    Wake();
+    return state;
+  }
+  if (const v1::FaultState* known = Find(id); known != nullptr) return *known;
+  return absl::NotFoundError(absl::StrCat("there is no fault ", id, " on this host"));
+}
+
+absl::StatusOr<v1::HaltResponse> Controller::Halt(const std::string& reason) {
+  const absl::MutexLock lock(&mutex_);
+  const std::string text = reason.empty() ? "no reason was given" : reason;
+  const absl::Status kept = halt_.Engage(text);
+  v1::HaltResponse response;
+  for (v1::FaultState& state : EndEach(absl::StrCat("halted: ", text))) {
+    *response.add_ended() = std::move(state);
+  }
+  LogWarning("halted: ", text, "; ", response.ended_size(), " faults ended");
+  if (!kept.ok()) {
+    return WithContext(kept,
+                       "every fault is ended and the halt is in force, but it will not "
+                       "outlive this process");
+  }
+  return response;
+}
+
+absl::StatusOr<v1::ReleaseResponse> Controller::Release() {
+  const absl::MutexLock lock(&mutex_);
+  v1::ReleaseResponse response;
+  response.set_was_halted(halt_.engaged());
+  if (absl::Status status = halt_.Release(); !status.ok()) return status;
+  if (response.was_halted()) LogWarning("the halt is released");
+  return response;
+}
+
+v1::ListResponse Controller::List(bool active_only) {
+  const absl::MutexLock lock(&mutex_);
+  v1::ListResponse response;
+  for (v1::FaultState& state : ListLocked(active_only)) *response.add_faults() = std::move(state);
+  response.set_halted(halt_.reason());
+  return response;
+}
+
+std::vector<v1::FaultState> Controller::ListLocked(bool active_only) {
+  std::vector<v1::FaultState> states;
+  for (const Active& active : active_) {
+    if (active.injection->active()) MeasureNow(*active.injection);
+    states.push_back(active.injection->state());
+  }
+  if (!active_only) {
+    states.insert(states.end(), finished_.begin(), finished_.end());
+    states.insert(states.end(), refused_.begin(), refused_.end());
+  }
+  std::stable_sort(states.begin(), states.end(), NewerCommand);
+  return states;
+}
+
+int Controller::Watch(bool active_only, Watcher watcher) {
+  const absl::MutexLock lock(&mutex_);
+  for (const v1::FaultState& state : ListLocked(active_only)) watcher(state);
+  watches_[++last_watch_] = std::move(watcher);
+  return last_watch_;
+}
+
+void Controller::Unwatch(int watch) {
+  const absl::MutexLock lock(&mutex_);
+  watches_.erase(watch);
+}
+
+bool Controller::EndAll(const std::string& reason) {
+  const absl::MutexLock lock(&mutex_);
+  closed_ = reason;
+  EndEach(reason);
+  return active_.empty();
+}
+
+std::vector<v1::FaultState> Controller::EndEach(const std::string& reason) {
+  std::vector<v1::FaultState> ended;
+  // The newest first: it may stand on what an older one changed.
+  for (auto active = active_.rbegin(); active != active_.rend(); ++active) {
+    End(*active, v1::PHASE_UNDONE, reason);
+    ended.push_back(active->injection->state());
+  }
+  DropFinished();
+  Wake();
+  return ended;
+}
+
+void Controller::End(Active& active, v1::Phase final, const std::string& reason) {
+  Injection& injection = *active.injection;
+  const bool first = active.next_undo_ns == 0;
+  if (first) {
+    injection.SetPhase(v1::PHASE_UNDOING);
+    Tell(injection.state());
+  }
+  if (injection.Undo(final, reason)) {
+    LogInfo("fault ", injection.id(), ": ", v1::Phase_Name(injection.state().phase()),
+            injection.state().reason().empty() ? "" : ", ", injection.state().reason());
+    SaveAndTell(injection.state());
+    return;
+  }
+  active.next_undo_ns = clock_->Now().boottime_ns + kUndoRetryNs;
+  if (!first) return;
+  LogError("fault ", injection.id(), " is not undone yet: ", injection.state().residue(0));
+  SaveAndTell(injection.state());
+}
+
+void Controller::DropFinished() {
+  for (auto active = active_.begin(); active != active_.end();) {
+    if (!IsFinal(active->injection->state().phase())) {
+      ++active;
+      continue;
+    }
+    finished_.push_back(active->injection->state());
+    active = active_.erase(active);
+  }
+  while (finished_.size() > Journal::kKept) finished_.pop_front();
+}
+
+const v1::FaultState* Controller::Find(const std::string& id) {
+  for (const Active& active : active_) {
+    if (active.injection->id() == id) return &active.injection->state();
+  }
+  for (const v1::FaultState& state : finished_) {
+    if (state.spec().id() == id) return &state;
+  }
+  return nullptr;
+}
+
+void Controller::SaveAndTell(const v1::FaultState& state) {
+  // The row that is needed to undo stands already; this one only loses detail.
+  if (absl::Status saved = journal_->Save(state); !saved.ok()) {
+    LogError("fault ", state.spec().id(), ": ", saved.message());
+  }
+  Tell(state);
+}
+
+void Controller::Tell(const v1::FaultState& state) {
+  for (const auto& [id, watcher] : watches_) watcher(state);
+}
+
+}  // namespace faultline

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What this host's owner allows, whoever asks: evaluated on the node, after the spec was found
+// valid and before anything is journaled. Immutable after construction.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/clock.h"
+#include "faultline/v1/faults.pb.h"
+
+namespace faultline {
+
+struct GuardPolicy {
+  // Most faults at the same time.
+  int max_faults = 4;
+  // Longest duration of one.
+  std::int64_t max_duration_ns = 3600 * kNsPerSecond;
+  // Groups that no fault may touch: neither they, nor one that holds them, nor one inside them.
+  std::vector<std::string> protected_cgroups = {};
+  // Groups of processes that no fault may touch (PID 1, the injector), in every hierarchy: neither
+  // they nor one that holds them.
+  std::vector<std::string> protected_homes = {};
+};
+
+class Guard {
+ public:
+  explicit Guard(GuardPolicy policy) : policy_(std::move(policy)) {}
+
+  // InvalidArgument: no duration, or one that is too long.
+  absl::Status CheckDuration(const v1::FaultSpec& spec) const;
+
+  // PermissionDenied with the reason if `cgroup` is protected.
+  absl::Status CheckTarget(const std::string& cgroup) const;
+
+  // FailedPrecondition: too many are active, or one of them already changes what `state` would.
+  absl::Status CheckOthers(const v1::FaultState& state,
+                           absl::Span<const v1::FaultState* const> active) const;
+
+ private:
+  GuardPolicy policy_;
+};
+
+// True if `inner` is `outer` or lies below it.
+bool IsWithin(absl::string_view inner, absl::string_view outer);
+
+}  // namespace faultline

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/halt.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace faultline {
+namespace {
+
+absl::Status SyncPath(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("open ", path));
+  const int error = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  return ErrnoStatus(error, absl::StrCat("sync ", path));
+}
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+}  // namespace
+
+HaltLatch::HaltLatch(std::string path) : path_(std::move(path)) {
+  if (::access(path_.c_str(), F_OK) != 0 && errno == ENOENT) return;
+  engaged_ = true;
+  std::ifstream in(path_);
+  std::ostringstream text;
+  text << in.rdbuf();
+  reason_ = std::string(absl::StripAsciiWhitespace(text.str()));
+  if (!in || reason_.empty()) reason_ = absl::StrCat("the halt file ", path_, " has no text");
+}
+
+// A new file in the place of the old one: a power cut leaves either.
+absl::Status HaltLatch::Engage(const std::string& reason) {
+  engaged_ = true;
+  reason_ = reason;
+  const std::string fresh = path_ + ".new";
+  {
+    std::ofstream out(fresh, std::ios::trunc);
+    out << reason << '\n';
+    out.close();
+    if (!out) return absl::ResourceExhaustedError(absl::StrCat("write ", fresh));
+  }
+  if (absl::Status status = SyncPath(fresh, O_WRONLY); !status.ok()) return status;
+  if (::rename(fresh.c_str(), path_.c_str()) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("rename ", fresh));
+  }
+  return SyncPath(FolderOf(path_), O_RDONLY | O_DIRECTORY);
+}
+
+absl::Status HaltLatch::Release() {
+  if (::unlink(path_.c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, absl::StrCat("remove ", path_));
+  }
+  engaged_ = false;
+  reason_.clear();
+  return SyncPath(FolderOf(path_), O_RDONLY | O_DIRECTORY);
+}
+
+}  // namespace faultline

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From what a person asks to what the BPF programs of the network faults are given: peer filters as
+// words and masks, and a seed per program. Pure functions, any thread.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "bpf/fault.h"
+#include "faultline/v1/faults.pb.h"
+
+namespace faultline {
+
+// A rule with `peers` filled in and everything else zero. InvalidArgument with a sentence that says
+// which filter is wrong and what would be right.
+absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers);
+
+// Each program of a fault draws from a sequence of its own: 0 is the inbound one, outbound devices
+// follow from 1 in the order of the request.
+std::uint64_t StreamSeed(std::uint64_t seed, std::uint32_t stream);
+
+}  // namespace faultline

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Helper processes: started without a shell and with no descriptor of ours but the two they need,
+// killed by pidfd, found again by the fault's id in their arguments after a crash. One thread at a
+// time.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "injector/host/hold.h"
+
+namespace faultline {
+
+// A descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { Reset(); }
+  Descriptor(Descriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  Descriptor& operator=(Descriptor&& other) noexcept;
+  void Reset();
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+
+ private:
+  int fd_ = -1;
+};
+
+// One running faultline-hold. It ends when this object does.
+class HoldProcess {
+ public:
+  // Starts `program` with arguments `arguments` (without argv[0]).
+  static absl::StatusOr<std::unique_ptr<HoldProcess>> Start(
+      const std::string& program, const std::vector<std::string>& arguments);
+  ~HoldProcess();
+  HoldProcess(const HoldProcess&) = delete;
+  HoldProcess& operator=(const HoldProcess&) = delete;
+
+  // Lets it begin.
+  absl::Status Go();
+  bool Running() const;
+  // Ends it and waits until it is gone. Unavailable: it does not die (a frozen one on cgroup v1).
+  absl::Status End();
+
+  pid_t pid() const { return pid_; }
+  // Still readable after the end.
+  const HoldReport& report() const { return *report_; }
+
+ private:
+  HoldProcess() = default;
+  pid_t pid_ = -1;
+  Descriptor pidfd_;
+  Descriptor commands_;
+  HoldReport* report_ = nullptr;
+};
+
+// Processes of root's that run faultline-hold for fault `id`. Zombies are none.
+std::vector<pid_t> FindHelpers(const std::string& id, const std::string& proc = "/proc");
+
+// Kills process `pid` if it still is a helper of fault `id`, and waits until it is gone.
+// Unavailable: it does not die.
+absl::Status KillHelper(pid_t pid, const std::string& id);
+
+}  // namespace faultline

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/host/real_host.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "injector/host/freezer.h"
+#include "injector/host/net.h"
+
+namespace faultline {
+namespace {
+
+// Depth below the root down to which a unit is looked for: slices nest, services do not.
+constexpr int kUnitDepth = 6;
+
+// Folders directly below `directory`.
+std::vector<std::string> Folders(const std::string& directory) {
+  std::vector<std::string> names;
+  DIR* open = ::opendir(directory.c_str());
+  if (open == nullptr) return names;
+  while (const dirent* entry = ::readdir(open)) {
+    const std::string name = entry->d_name;
+    if (entry->d_type == DT_DIR && name != "." && name != "..") names.push_back(name);
+  }
+  ::closedir(open);
+  return names;
+}
+
+// Path of the group called `unit` in the hierarchy mounted at `mount`, breadth first; empty if
+// there is none.
+std::string FindUnit(const std::string& mount, const std::string& unit) {
+  std::deque<std::pair<std::string, int>> queue{{"", 0}};
+  while (!queue.empty()) {
+    const auto [path, depth] = queue.front();
+    queue.pop_front();
+    for (const std::string& name : Folders(mount + path)) {
+      std::string below = absl::StrCat(path, "/", name);
+      if (name == unit) return below;
+      if (depth + 1 < kUnitDepth) queue.emplace_back(std::move(below), depth + 1);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RealHost>> RealHost::Create(Options options, Clock* clock) {
+  absl::StatusOr<CgroupTree> tree = CgroupTree::Read(options.proc);
+  if (!tree.ok()) return tree.status();
+  std::unique_ptr<RealHost> host(new RealHost(std::move(options), clock, std::move(*tree)));
+  absl::StatusOr<std::unique_ptr<Cgroups>> cgroups = Cgroups::Create(&host->tree_);
+  if (!cgroups.ok()) return cgroups.status();
+  host->cgroups_ = std::move(*cgroups);
+  return host;
+}
+
+LeverOr RealHost::CgroupValue(const std::string& cgroup, const std::string& controller,
+                              const std::string& file, const std::string& value) {
+  return cgroups_->ValueLever(cgroup, controller, file, value);
+}
+
+LeverOr RealHost::Freezer(const std::string& cgroup) {
+  return MakeFreezer(cgroups_.get(), clock_, cgroup);
+}
+
+LeverOr RealHost::Leak(const LeakSpec& spec) {
+  return MakeLeak(cgroups_.get(), options_.leak, spec);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Lever>>> RealHost::Loss(const LossSpec& spec) {
+  return MakeLoss(spec);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Lever>>> RealHost::Rate(const RateSpec& spec) {
+  return MakeRate(spec);
+}
+
+absl::StatusOr<std::string> RealHost::ReadCgroup(const std::string& cgroup,
+                                                 const std::string& controller,
+                                                 const std::string& file) {
+  return cgroups_->Read(cgroup, controller, file);
+}
+
+absl::StatusOr<std::string> RealHost::ControllerVersion(const std::string& controller) {
+  absl::StatusOr<const CgroupTree::Hierarchy*> hierarchy = cgroups_->HierarchyOf(controller);
+  if (!hierarchy.ok()) return hierarchy.status();
+  return std::string((*hierarchy)->v2 ? "v2" : "v1");
+}
+
+absl::StatusOr<std::string> RealHost::Resolve(const v1::Target& target) {
+  absl::StatusOr<std::string> path = absl::InvalidArgumentError(
+      "the target must be a cgroup, a unit or a pid: this fault acts "
+      "on a control group");
+  if (target.has_cgroup()) path = ResolveCgroup(target.cgroup());
+  if (target.has_unit()) path = ResolveUnit(target.unit());
+  if (target.has_pid()) path = ResolvePid(target.pid());
+  if (!path.ok() || *path != "/") return path;
+  return absl::InvalidArgumentError(
+      "the target is the root control group, which holds the whole machine; name one below it");
+}
+
+absl::StatusOr<std::string> RealHost::ResolveCgroup(const std::string& path) const {
+  if (absl::Status status = CgroupTree::ValidatePath(path); !status.ok()) return status;
+  for (const CgroupTree::Hierarchy& hierarchy : tree_.hierarchies()) {
+    if (::access(CgroupTree::Directory(hierarchy, path).c_str(), F_OK) == 0) return path;
+  }
+  return absl::NotFoundError(
+      absl::StrCat("there is no control group ", path, " in any hierarchy of this host"));
+}
+
+absl::StatusOr<std::string> RealHost::ResolveUnit(const std::string& unit) const {
+  if (unit.empty() || absl::StrContains(unit, '/') || !absl::StrContains(unit, '.')) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", unit, "\" is no unit: give its full name, like nginx.service"));
+  }
+  for (const CgroupTree::Hierarchy& hierarchy : tree_.hierarchies()) {
+    const bool of_systemd = hierarchy.v2 || hierarchy.controllers.front() == "name=systemd";
+    if (!of_systemd) continue;
+    if (std::string path = FindUnit(hierarchy.mount, unit); !path.empty()) return path;
+  }
+  return absl::NotFoundError(
+      absl::StrCat("unit ", unit, " has no control group: it is not running on this host"));
+}
+
+// Hierarchies may disagree on v1; the one that most faults need is asked first.
+absl::StatusOr<std::string> RealHost::ResolvePid(pid_t pid) const {
+  std::vector<const CgroupTree::Hierarchy*> order{tree_.For("cpu"), tree_.For("memory"),
+                                                  tree_.V2()};
+  std::string path = "/";
+  for (const CgroupTree::Hierarchy* hierarchy : order) {
+    if (hierarchy == nullptr) continue;
+    absl::StatusOr<std::string> found = tree_.PathOf(pid, *hierarchy);
+    if (!found.ok()) return found.status();
+    if (*found != "/") return found;
+  }
+  return path;
+}
+
+absl::Status RealHost::Probe(absl::string_view kind) {
+  if (kind == "freezer") return cgroups_->HierarchyOf("freezer").status();
+  if (kind == "helper") {
+    if (::access(options_.leak.helper.c_str(), X_OK) == 0) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat("the helper program ", options_.leak.helper, " is not there; give --helper"));
+  }
+  if (kind == "cgroup_value") return absl::OkStatus();
+  return ProbeNet(kind);
+}
+
+LeverOr RealHost::Recover(const v1::Change& change) {
+  if (change.kind() == "cgroup_value") return cgroups_->RecoverValue(change);
+  if (change.kind() == "freezer") return RecoverFreezer(cgroups_.get(), clock_, change);
+  if (change.kind() == "helper") return RecoverLeak(cgroups_.get(), change);
+  return RecoverNet(change);
+}
+
+std::vector<std::string> RealHost::HomesOf(pid_t pid) const {
+  std::vector<std::string> homes;
+  for (const CgroupTree::Hierarchy& hierarchy : tree_.hierarchies()) {
+    absl::StatusOr<std::string> path = tree_.PathOf(pid, hierarchy);
+    if (!path.ok() || std::find(homes.begin(), homes.end(), *path) != homes.end()) continue;
+    homes.push_back(std::move(*path));
+  }
+  return homes;
+}
+
+absl::StatusOr<std::string> ReadBootId(const std::string& proc) {
+  return ReadText(proc + "/sys/kernel/random/boot_id");
+}
+
+}  // namespace faultline

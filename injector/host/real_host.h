@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine itself behind Host: control groups, the freezer, helper processes and the network.
+// Levers hold pointers into it, so it outlives them. Called under the controller's mutex.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/cgroup_tree.h"
+#include "base/clock.h"
+#include "injector/host/cgroup.h"
+#include "injector/host/host.h"
+#include "injector/host/leak.h"
+
+namespace faultline {
+
+class RealHost final : public Host {
+ public:
+  struct Options {
+    LeakOptions leak;
+    std::string proc = "/proc";
+  };
+
+  // FailedPrecondition: no control groups are mounted.
+  static absl::StatusOr<std::unique_ptr<RealHost>> Create(Options options, Clock* clock);
+
+  LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
+                      const std::string& file, const std::string& value) override;
+  LeverOr Freezer(const std::string& cgroup) override;
+  LeverOr Leak(const LeakSpec& spec) override;
+  absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Loss(const LossSpec& spec) override;
+  absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Rate(const RateSpec& spec) override;
+  absl::StatusOr<std::string> ReadCgroup(const std::string& cgroup, const std::string& controller,
+                                         const std::string& file) override;
+  absl::StatusOr<std::string> ControllerVersion(const std::string& controller) override;
+  absl::StatusOr<std::string> Resolve(const v1::Target& target) override;
+  absl::Status Probe(absl::string_view kind) override;
+  LeverOr Recover(const v1::Change& change) override;
+
+  // Control groups of process `pid`, in every hierarchy, each once.
+  std::vector<std::string> HomesOf(pid_t pid) const;
+
+ private:
+  RealHost(Options options, Clock* clock, CgroupTree tree)
+      : options_(std::move(options)), clock_(clock), tree_(std::move(tree)) {}
+  absl::StatusOr<std::string> ResolveCgroup(const std::string& path) const;
+  absl::StatusOr<std::string> ResolveUnit(const std::string& unit) const;
+  absl::StatusOr<std::string> ResolvePid(pid_t pid) const;
+
+  const Options options_;
+  Clock* const clock_;
+  const CgroupTree tree_;
+  std::unique_ptr<Cgroups> cgroups_;
+};
+
+// Name of this boot: /proc/sys/kernel/random/boot_id.
+absl::StatusOr<std::string> ReadBootId(const std::string& proc = "/proc");
+
+}  // namespace faultline

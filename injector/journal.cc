@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/journal.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "injector/injection.h"
+
+namespace faultline {
+namespace {
+
+// Version 1 of the file. `state` is a serialised v1::FaultState.
+constexpr const char* kSchema =
+    "CREATE TABLE IF NOT EXISTS faults ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " id TEXT NOT NULL UNIQUE,"
+    " type TEXT NOT NULL,"
+    " phase TEXT NOT NULL,"
+    " open INTEGER NOT NULL,"
+    " boot_id TEXT NOT NULL,"
+    " deadline_boottime_ns INTEGER NOT NULL,"
+    " state BLOB NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS open_faults ON faults(open) WHERE open = 1;"
+    "PRAGMA user_version = 1;";
+
+constexpr const char* kSave =
+    "INSERT INTO faults(id, type, phase, open, boot_id, deadline_boottime_ns, state)"
+    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    " ON CONFLICT(id) DO UPDATE SET phase = ?3, open = ?4, state = ?7";
+
+bool Damaged(int code) {
+  const int primary = code & 0xFF;
+  return primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB;
+}
+
+void BindText(sqlite3_stmt* statement, int index, const std::string& text) {
+  sqlite3_bind_text(statement, index, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+}
+
+std::string ColumnBytes(sqlite3_stmt* statement, int column) {
+  const auto* data = static_cast<const char*>(sqlite3_column_blob(statement, column));
+  const int size = sqlite3_column_bytes(statement, column);
+  return data == nullptr ? std::string() : std::string(data, static_cast<size_t>(size));
+}
+
+}  // namespace
+
+absl::Status Journal::Error(absl::string_view what) const {
+  const int code = db_ == nullptr ? SQLITE_NOMEM : sqlite3_extended_errcode(db_.get());
+  const std::string text = absl::StrCat("journal ", path_, ": ", what, ": ",
+                                        db_ == nullptr ? "no memory" : sqlite3_errmsg(db_.get()));
+  if (Damaged(code)) return absl::DataLossError(text);
+  if ((code & 0xFF) == SQLITE_FULL) return absl::ResourceExhaustedError(text);
+  return absl::InternalError(text);
+}
+
+absl::Status Journal::Execute(const char* sql) {
+  if (sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr) == SQLITE_OK) {
+    return absl::OkStatus();
+  }
+  return Error(sql);
+}
+
+absl::StatusOr<Journal::Statement> Journal::Prepare(const char* sql) {
+  sqlite3_stmt* statement = nullptr;
+  if (sqlite3_prepare_v2(db_.get(), sql, -1, &statement, nullptr) != SQLITE_OK) return Error(sql);
+  return Statement(statement);
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) {
+  std::unique_ptr<Journal> journal(new Journal(path));
+  absl::Status opened = journal->OpenFile();
+  if (absl::IsDataLoss(opened)) {
+    if (absl::Status aside = journal->SetAside(opened.message()); !aside.ok()) return aside;
+  } else if (!opened.ok()) {
+    return opened;
+  }
+  absl::StatusOr<Statement> save = journal->Prepare(kSave);
+  if (!save.ok()) return save.status();
+  journal->save_ = std::move(*save);
+  return journal;
+}
+
+absl::Status Journal::OpenFile() {
+  sqlite3* db = nullptr;
+  const int code =
+      sqlite3_open_v2(path_.c_str(), &db,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  db_.reset(db);
+  if (code != SQLITE_OK) return Error("open");
+  // A reader with sqlite3 must not make a fault fail.
+  sqlite3_busy_timeout(db, 1000);
+  for (const char* sql : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
+                          "PRAGMA journal_size_limit = 1048576"}) {
+    if (absl::Status status = Execute(sql); !status.ok()) return status;
+  }
+  absl::StatusOr<Statement> check = Prepare("PRAGMA quick_check(1)");
+  if (!check.ok()) return check.status();
+  if (sqlite3_step(check->get()) != SQLITE_ROW) return Error("check");
+  if (const std::string verdict = ColumnBytes(check->get(), 0); verdict != "ok") {
+    return absl::DataLossError(absl::StrCat("journal ", path_, ": ", verdict));
+  }
+  check->reset();
+  return Execute(kSchema);
+}
+
+// The damaged file is kept under another name, and what can still be read of it is carried over:
+// each open row is a fault that has to be undone.
+absl::Status Journal::SetAside(absl::string_view why) {
+  db_.reset();
+  const std::string kept = absl::StrCat(path_, ".damaged-", ::time(nullptr), "-", ::getpid());
+  for (const char* tail : {"", "-wal", "-shm"}) {
+    const std::string from = path_ + tail;
+    if (::rename(from.c_str(), (kept + tail).c_str()) != 0 && errno != ENOENT) {
+      return ErrnoStatus(errno, absl::StrCat("set the damaged journal ", from, " aside"));
+    }
+  }
+  if (absl::Status status = OpenFile(); !status.ok()) return status;
+  absl::StatusOr<Statement> save = Prepare(kSave);
+  if (!save.ok()) return save.status();
+  save_ = std::move(*save);
+
+  Journal old(kept);
+  sqlite3* db = nullptr;
+  sqlite3_open_v2(kept.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  old.db_.reset(db);
+  int carried = 0;
+  // Walks until the damage; what lies after it cannot be read.
+  if (absl::StatusOr<Statement> rows = old.Prepare("SELECT state FROM faults ORDER BY seq");
+      rows.ok()) {
+    while (sqlite3_step(rows->get()) == SQLITE_ROW) {
+      v1::FaultState state;
+      if (!state.ParseFromString(ColumnBytes(rows->get(), 0))) continue;
+      if (absl::Status status = Save(state); !status.ok()) return status;
+      ++carried;
+    }
+  }
+  complaints_.push_back(absl::StrCat("the undo journal is damaged (", why, "); it is kept as ",
+                                     kept, " and ", carried,
+                                     " of its faults were carried over; a fault that was lost with "
+                                     "it has to be undone by hand"));
+  return absl::OkStatus();
+}
+
+absl::Status Journal::Save(const v1::FaultState& state) {
+  std::string bytes;
+  if (!state.SerializeToString(&bytes)) {
+    return absl::InternalError(absl::StrCat("fault ", state.spec().id(), " cannot be serialised"));
+  }
+  sqlite3_stmt* save = save_.get();
+  BindText(save, 1, state.spec().id());
+  BindText(save, 2, state.spec().type());
+  BindText(save, 3, v1::Phase_Name(state.phase()));
+  sqlite3_bind_int(save, 4, IsFinal(state.phase()) ? 0 : 1);
+  BindText(save, 5, state.boot_id());
+  sqlite3_bind_int64(save, 6, state.deadline_boottime_ns());
+  sqlite3_bind_blob(save, 7, bytes.data(), static_cast<int>(bytes.size()), SQLITE_TRANSIENT);
+  const int code = sqlite3_step(save);
+  absl::Status status = code == SQLITE_DONE ? absl::OkStatus() : Error("save a fault");
+  sqlite3_reset(save);
+  sqlite3_clear_bindings(save);
+  if (status.ok() && IsFinal(state.phase())) return Prune();
+  return status;
+}
+
+absl::Status Journal::Prune() {
+  static_assert(kKept == 1000, "the statement below says so too");
+  return Execute(
+      "DELETE FROM faults WHERE open = 0 AND seq <= (SELECT seq FROM faults WHERE open = 0 ORDER "
+      "BY "
+      "seq DESC LIMIT 1 OFFSET 1000)");
+}
+
+absl::StatusOr<std::vector<v1::FaultState>> Journal::Load() {
+  absl::StatusOr<Statement> rows = Prepare("SELECT id, state FROM faults ORDER BY seq");
+  if (!rows.ok()) return rows.status();
+  std::vector<v1::FaultState> states;
+  int code = SQLITE_ROW;
+  while ((code = sqlite3_step(rows->get())) == SQLITE_ROW) {
+    v1::FaultState state;
+    if (!state.ParseFromString(ColumnBytes(rows->get(), 1))) {
+      complaints_.push_back(absl::StrCat("journal ", path_, ": the row of fault ",
+                                         ColumnBytes(rows->get(), 0),
+                                         " cannot be read; it is kept, and the fault has to be "
+                                         "undone by hand"));
+      continue;
+    }
+    states.push_back(std::move(state));
+  }
+  if (code != SQLITE_DONE) return Error("read the faults");
+  return states;
+}
+
+}  // namespace faultline

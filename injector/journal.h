@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The undo journal: what will be restored, on disk before it is changed. One SQLite file (WAL,
+// synchronous=FULL: a commit that returned survives a power cut). A fault's row is its whole
+// FaultState; the plain columns beside it are for people with sqlite3. One thread at a time.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "faultline/v1/faults.pb.h"
+
+namespace faultline {
+
+class Journal {
+ public:
+  // Finished faults that are kept, newest first.
+  static constexpr int kKept = 1000;
+
+  // Opens or makes `path`. A damaged file is renamed (never deleted), every row of it that can
+  // still be read is carried over, and complaints() says what happened.
+  static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& path);
+  ~Journal() = default;
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  // Inserts or replaces the row of the fault; durable when it returns OK.
+  absl::Status Save(const v1::FaultState& state);
+
+  // Every row, oldest first. Rows that cannot be read are kept and complained about.
+  absl::StatusOr<std::vector<v1::FaultState>> Load();
+
+  const std::vector<std::string>& complaints() const { return complaints_; }
+
+ private:
+  struct Closer {
+    void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+    void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+  };
+  using Database = std::unique_ptr<sqlite3, Closer>;
+  using Statement = std::unique_ptr<sqlite3_stmt, Closer>;
+
+  explicit Journal(std::string path) : path_(std::move(path)) {}
+  // DataLoss: the file is damaged.
+  absl::Status OpenFile();
+  absl::Status SetAside(absl::string_view why);
+  absl::Status Execute(const char* sql);
+  absl::StatusOr<Statement> Prepare(const char* sql);
+  absl::Status Error(absl::string_view what) const;
+  absl::Status Prune();
+
+  const std::string path_;
+  std::vector<std::string> complaints_;
+  // Declared before the statement, which must go first.
+  Database db_;
+  Statement save_;
+};
+
+}  // namespace faultline

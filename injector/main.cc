@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// faultline-injector: wires the parts, waits for a signal, undoes everything. With --undo it only
+// undoes what an earlier process left.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "injector/controller.h"
+#include "injector/docs.h"
+#include "injector/host/net.h"
+#include "injector/host/process.h"
+#include "injector/host/real_host.h"
+#include "injector/options.h"
+#include "injector/server.h"
+
+namespace faultline {
+namespace {
+
+// How long a stopping injector repeats what it could not undo at once; then --undo has to.
+constexpr std::int64_t kEndTimeoutNs = 5 * kNsPerSecond;
+
+// A fault loads the machine on purpose; the undo must not wait in its queue.
+constexpr int kNice = -10;
+
+// Holds the lock until the process ends. FailedPrecondition: another one has it.
+absl::StatusOr<Descriptor> LockStateDir(const std::string& state_dir) {
+  std::error_code error;
+  std::filesystem::create_directories(state_dir, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("make ", state_dir));
+  const std::string path = state_dir + "/lock";
+  Descriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock.valid()) return ErrnoStatus(errno, absl::StrCat("open ", path));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  return absl::FailedPreconditionError(
+      absl::StrCat("another faultline-injector works with ", state_dir,
+                   "; stop it first, or give another --state-dir"));
+}
+
+std::string FindHelper(const InjectorOptions& options) {
+  if (!options.helper.empty()) return options.helper;
+  std::error_code error;
+  const std::filesystem::path self =
+      std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const std::filesystem::path& folder : {self, self / "../libexec/faultline"}) {
+    const std::string path = (folder / kHoldProgram).lexically_normal();
+    if (::access(path.c_str(), X_OK) == 0) return path;
+  }
+  return self / kHoldProgram;
+}
+
+absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions& options,
+                                                           RealHost* host) {
+  absl::StatusOr<std::unique_ptr<Journal>> journal =
+      Journal::Open(options.state_dir + "/journal.db");
+  if (!journal.ok()) return journal.status();
+  absl::StatusOr<std::string> boot_id = ReadBootId();
+  if (!boot_id.ok()) return boot_id.status();
+  Controller::Options how;
+  how.guard.max_faults = options.max_faults;
+  how.guard.max_duration_ns = options.max_duration_ns;
+  how.guard.protected_cgroups = options.protected_cgroups;
+  how.guard.protected_homes = host->HomesOf(1);
+  for (std::string& home : host->HomesOf(::getpid())) {
+    how.guard.protected_homes.push_back(std::move(home));
+  }
+  how.boot_id = *boot_id;
+  how.halt_path = options.state_dir + "/halted";
+  how.run_thread = !options.undo;
+  return Controller::Create(std::move(how), host, &Clock::System(), std::move(*journal));
+}
+
+bool EndEverything(Controller& controller, const std::string& reason) {
+  Clock& clock = Clock::System();
+  const std::int64_t end_ns = clock.Now().boottime_ns + kEndTimeoutNs;
+  while (!controller.EndAll(reason)) {
+    const std::int64_t now_ns = clock.Now().boottime_ns;
+    if (now_ns >= end_ns) return false;
+    clock.WaitUntil(now_ns + 100 * kNsPerMs, std::stop_token());
+  }
+  return true;
+}
+
+// Prints what was undone; false if something is left.
+bool UndoAndTell(Controller& controller) {
+  const bool done = EndEverything(controller, "the injector died");
+  const v1::ListResponse list = controller.List(false);
+  for (const v1::FaultState& recovered : controller.recovered()) {
+    for (const v1::FaultState& state : list.faults()) {
+      if (state.spec().id() != recovered.spec().id()) continue;
+      std::printf("%s %s %s %s%s%s\n", state.spec().id().c_str(), state.spec().type().c_str(),
+                  state.cgroup().c_str(), v1::Phase_Name(state.phase()).c_str(),
+                  state.residue().empty() ? "" : ": ",
+                  state.residue().empty() ? "" : state.residue(0).c_str());
+    }
+  }
+  return done && controller.complaints().empty();
+}
+
+void WaitForSignal(int signals) {
+  pollfd arrived{signals, POLLIN, 0};
+  while (::poll(&arrived, 1, -1) < 0 && errno == EINTR) {
+  }
+}
+
+absl::Status Serve(const InjectorOptions& options, Controller& controller, int signals) {
+  for (const std::string& device : options.plane_devices) {
+    if (absl::Status status = SetUpPlane(device).status(); !status.ok()) {
+      return WithContext(status, absl::StrCat("standing plane on ", device));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Server>> server =
+      Server::Start({options.run_dir, options.group}, &controller);
+  if (!server.ok()) return server.status();
+  LogInfo("faultline-injector ", FAULTLINE_VERSION, " listens on ", options.run_dir,
+          "/{agent,root}.sock");
+  WaitForSignal(signals);
+  LogInfo("stopping");
+  // Before the sockets close, so that watchers hear of it.
+  if (EndEverything(controller, "the injector was stopped")) return absl::OkStatus();
+  return absl::InternalError("not everything is undone: run faultline-injector --undo");
+}
+
+int Run(const InjectorOptions& options, int signals) {
+  absl::StatusOr<Descriptor> lock = LockStateDir(options.state_dir);
+  if (!lock.ok()) {
+    LogError(lock.status().message());
+    return 1;
+  }
+  absl::StatusOr<std::unique_ptr<RealHost>> host =
+      RealHost::Create({.leak = {.helper = FindHelper(options)}}, &Clock::System());
+  if (!host.ok()) {
+    LogError(host.status().message());
+    return 1;
+  }
+  absl::StatusOr<std::unique_ptr<Controller>> controller = MakeController(options, host->get());
+  if (!controller.ok()) {
+    LogError(controller.status().message());
+    return 1;
+  }
+  if (options.undo) return UndoAndTell(**controller) ? 0 : 1;
+  const absl::Status served = Serve(options, **controller, signals);
+  if (!served.ok()) LogError(served.message());
+  return served.ok() ? 0 : 1;
+}
+
+// Signals come through a descriptor, so they are blocked before the first thread starts.
+int BlockSignals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  sigset_t ending;
+  ::sigemptyset(&ending);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&ending, signal);
+  ::pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+  return ::signalfd(-1, &ending, SFD_CLOEXEC);
+}
+
+}  // namespace
+}  // namespace faultline
+
+int main(int argc, char** argv) {
+  int exit_code = 0;
+  const std::optional<faultline::InjectorOptions> options =
+      faultline::ParseInjectorOptions(argc, argv, &exit_code);
+  if (!options.has_value()) return exit_code;
+  if (options->faults_doc) {
+    std::fputs(faultline::FaultsDoc().c_str(), stdout);
+    return 0;
+  }
+  // Inherited by the threads to come. Without the right to it, deadlines are only less exact.
+  ::setpriority(PRIO_PROCESS, 0, faultline::kNice);
+  // Whatever is made below is root's alone until it is given away.
+  ::umask(0077);
+  return faultline::Run(*options, faultline::BlockSignals());
+}

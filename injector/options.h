@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line of faultline-injector. Flags are parsed here and nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace faultline {
+
+struct InjectorOptions {
+  // Journal, halt and lock. One injector at a time.
+  std::string state_dir = "/var/lib/faultline/injector";
+  // The sockets.
+  std::string run_dir = "/run/faultline";
+  // Devices that get a standing plane at the start, for faults of the network's rate.
+  std::vector<std::string> plane_devices;
+  // Groups that no fault may touch.
+  std::vector<std::string> protected_cgroups;
+  // Undo what the journal holds, print a line for each, and exit.
+  bool undo = false;
+  // Print docs/faults.md and exit.
+  bool faults_doc = false;
+  // May talk on agent.sock.
+  std::string group = "faultline";
+  int max_faults = 4;
+  std::int64_t max_duration_ns = 3600 * kNsPerSecond;
+  // faultline-hold; empty: beside this program, or in ../libexec/faultline.
+  std::string helper;
+};
+
+// Empty: `exit_code` is what the program returns now (0 after --help).
+std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* exit_code);
+
+}  // namespace faultline

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an earlier process left: every open row of the journal is undone before anything new starts.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "injector/controller.h"
+
+namespace faultline {
+namespace {
+
+// The newest stamp of the state, on both clocks.
+v1::Edge LastStamp(const v1::FaultState& state) {
+  v1::Edge last = state.edges().commanded();
+  for (const v1::Edge* edge :
+       {&state.edges().acked(), &state.edges().first_touch(), &state.edges().last_touch()}) {
+    if (edge->boottime_ns() > last.boottime_ns()) last = *edge;
+  }
+  return last;
+}
+
+}  // namespace
+
+absl::Status Controller::Recover() {
+  const absl::MutexLock lock(&mutex_);
+  absl::StatusOr<std::vector<v1::FaultState>> rows = journal_->Load();
+  if (!rows.ok()) return rows.status();
+  complaints_ = journal_->complaints();
+  for (const std::string& complaint : complaints_) LogError(complaint);
+  for (const v1::FaultState& row : *rows) {
+    if (IsFinal(row.phase())) finished_.push_back(row);
+  }
+  // The newest first: it may stand on what an older one changed.
+  for (auto row = rows->rbegin(); row != rows->rend(); ++row) {
+    if (!IsFinal(row->phase())) RecoverRow(std::move(*row));
+  }
+  for (const Active& active : active_) recovered_.push_back(active.injection->state());
+  DropFinished();
+  return absl::OkStatus();
+}
+
+void Controller::RecoverRow(v1::FaultState state) {
+  if (state.boot_id() != options_.boot_id) {
+    CloseAfterReboot(state);
+    recovered_.push_back(state);
+    finished_.push_back(std::move(state));
+    return;
+  }
+  active_.push_back({.injection = Injection::Recover(host_, clock_, std::move(state))});
+  End(active_.back(), v1::PHASE_UNDONE, "the injector died");
+}
+
+// Control group values, links, classes and helpers are the running kernel's: a new one has none of
+// them. When the old one ended is known only to lie between the last stamp and this boot.
+void Controller::CloseAfterReboot(v1::FaultState& state) {
+  const Instant now = clock_->Now();
+  const v1::Edge last = LastStamp(state);
+  const std::int64_t booted = now.realtime_ns - now.boottime_ns;
+  // A wall clock that was set back in between must not end a fault before it began.
+  const std::int64_t unseen = std::max<std::int64_t>(0, booted - last.realtime_ns());
+  v1::Edge* undone = state.mutable_edges()->mutable_undone();
+  undone->set_boottime_ns(last.boottime_ns() + unseen);
+  undone->set_realtime_ns(last.realtime_ns() + unseen);
+  undone->set_error_ns(unseen);
+  state.set_phase(v1::PHASE_UNDONE);
+  state.clear_residue();
+  if (state.reason().empty()) state.set_reason("reboot");
+  SaveAndTell(state);
+  LogWarning("fault ", state.spec().id(), " ended with the boot that it ran in");
+}
+
+}  // namespace faultline

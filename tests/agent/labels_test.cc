@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/labels/labels.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace faultline {
+namespace {
+
+v1::Schema FaultSchema() {
+  v1::Schema schema;
+  schema.add_tables()->set_name("host");
+  v1::TableSchema* fault = schema.add_tables();
+  fault->set_name("fault");
+  for (const char* column : {"fault_active", "fault_dose", "fault_dose_total"}) {
+    fault->add_columns()->set_name(column);
+  }
+  return schema;
+}
+
+v1::FaultState State(const std::string& id, std::int64_t acked, std::int64_t undone) {
+  v1::FaultState state;
+  state.mutable_spec()->set_id(id);
+  state.mutable_edges()->mutable_acked()->set_boottime_ns(acked);
+  state.mutable_edges()->mutable_undone()->set_boottime_ns(undone);
+  return state;
+}
+
+v1::Frame Window(std::int64_t begin, std::int64_t end) {
+  v1::Frame frame;
+  frame.set_begin_boottime_ns(begin);
+  frame.set_end_boottime_ns(end);
+  return frame;
+}
+
+TEST(Labels_ActiveIn, IsTrueIfAnyPartOfTheWindowOverlaps) {
+  EXPECT_FALSE(ActiveIn(State("a", 0, 0), 100, 200));
+  EXPECT_FALSE(ActiveIn(State("a", 201, 0), 100, 200));
+  EXPECT_TRUE(ActiveIn(State("a", 150, 0), 100, 200));
+  EXPECT_TRUE(ActiveIn(State("a", 50, 100), 100, 200));
+  EXPECT_FALSE(ActiveIn(State("a", 50, 99), 100, 200));
+  EXPECT_TRUE(ActiveIn(State("a", 120, 130), 100, 200));
+}
+
+TEST(Labels_Fill, DoseTravelsAsTheIncrementOfTheWindow) {
+  Labels labels(FaultSchema());
+  v1::FaultState state = State("f", 150, 0);
+  v1::Dose* dose = state.add_dose();
+  std::vector<std::int64_t> increments;
+  std::uint64_t entity = 0;
+  for (const std::int64_t total : {10, 25, 25}) {
+    dose->set_value(total);
+    v1::Frame frame = Window(100, 200);
+    v1::Batch batch;
+    labels.Fill({&state, 1}, &frame, &batch);
+    ASSERT_EQ(frame.tables_size(), 1);
+    EXPECT_EQ(frame.tables(0).table(), 1U);
+    ASSERT_EQ(frame.tables(0).entities_size(), 1);
+    if (entity != 0) {
+      EXPECT_EQ(frame.tables(0).entities(0), entity);
+    }
+    entity = frame.tables(0).entities(0);
+    EXPECT_EQ(batch.entities(0).name(), "f");
+    EXPECT_EQ(frame.tables(0).columns(0).values(0), 1);
+    increments.push_back(frame.tables(0).columns(1).values(0));
+    EXPECT_EQ(frame.tables(0).columns(2).values(0), total);
+    EXPECT_EQ(frame.active_faults(0), "f");
+    // Told once per change.
+    EXPECT_EQ(batch.faults_size(), increments.back() == 0 ? 0 : 1);
+  }
+  EXPECT_EQ(increments, (std::vector<std::int64_t>{10, 15, 0}));
+}
+
+TEST(Labels_Fill, WithoutADoseTheValueIsNullNotZero) {
+  Labels labels(FaultSchema());
+  const std::vector<v1::FaultState> states = {State("a", 150, 0), State("b", 500, 0),
+                                              State("c", 150, 160)};
+  v1::Frame frame = Window(100, 200);
+  v1::Batch batch;
+  labels.Fill(states, &frame, &batch);
+  const v1::TableFrame& table = frame.tables(0);
+  ASSERT_EQ(table.entities_size(), 2);
+  EXPECT_EQ(table.columns(0).nulls(), "");
+  EXPECT_EQ(table.columns(1).nulls(), std::string(1, '\x03'));
+  EXPECT_EQ(batch.faults_size(), 3);
+}
+
+TEST(Labels_Fill, NoFault_TheTableIsThereAndEmpty) {
+  Labels labels(FaultSchema());
+  v1::Frame frame = Window(100, 200);
+  v1::Batch batch;
+  labels.Fill({}, &frame, &batch);
+  ASSERT_EQ(frame.tables_size(), 1);
+  EXPECT_EQ(frame.tables(0).columns_size(), 3);
+  EXPECT_EQ(frame.tables(0).entities_size(), 0);
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/uplink/outbox.h"
+
+#include <gtest/gtest.h>
+#include <zstd.h>
+
+#include <random>
+#include <set>
+
+namespace faultline {
+namespace {
+
+v1::Batch Decode(const v1::EncodedBatch& encoded) {
+  std::string plain(encoded.decoded_bytes(), '\0');
+  const size_t size = ZSTD_decompress(plain.data(), plain.size(), encoded.payload().data(),
+                                      encoded.payload().size());
+  EXPECT_EQ(size, plain.size());
+  v1::Batch batch;
+  EXPECT_TRUE(batch.ParseFromString(plain));
+  return batch;
+}
+
+// A batch of `values` random values that does not compress.
+v1::Batch MakeBatch(std::int64_t tick, int values) {
+  static std::mt19937_64 random(3);
+  v1::Batch batch;
+  v1::Frame* frame = batch.add_frames();
+  frame->set_tick(tick);
+  frame->set_begin_boottime_ns(tick * 100);
+  frame->set_end_boottime_ns(tick * 100 + 100);
+  v1::ColumnFrame* column = frame->add_tables()->add_columns();
+  for (int i = 0; i < values; ++i) column->add_values(static_cast<std::int64_t>(random() >> 2));
+  return batch;
+}
+
+TEST(Outbox, Put_ComesBackInOrderUntilAcknowledged) {
+  Outbox outbox("epoch", 1 << 20);
+  for (int i = 1; i <= 3; ++i) outbox.Put(MakeBatch(i, 4));
+  EXPECT_EQ(outbox.After(0)->sequence(), 1U);
+  EXPECT_EQ(outbox.After(0)->epoch(), "epoch");
+  EXPECT_EQ(Decode(*outbox.After(1)).frames(0).tick(), 2);
+  EXPECT_FALSE(outbox.After(3).has_value());
+  outbox.Acknowledge(2);
+  EXPECT_EQ(outbox.size(), 1U);
+  EXPECT_EQ(outbox.After(0)->sequence(), 3U);
+  // An acknowledgement that was overtaken says nothing.
+  outbox.Acknowledge(1);
+  EXPECT_EQ(outbox.size(), 1U);
+}
+
+// Walks what is left: every sequence is a batch or lies in a gap, samples add up.
+TEST(Outbox, Put_BeyondTheBound_EverySequenceIsHeldOrInAGap) {
+  Outbox outbox("epoch", 64 << 10);
+  constexpr int kBatches = 300;
+  constexpr int kValues = 200;
+  for (int i = 1; i <= kBatches; ++i) outbox.Put(MakeBatch(i, kValues));
+  EXPECT_GT(outbox.lost(), 0U);
+  std::set<std::uint64_t> seen;
+  std::int64_t samples = 0;
+  std::int64_t lost_samples = 0;
+  std::uint64_t last = 0;
+  while (std::optional<v1::EncodedBatch> encoded = outbox.After(last)) {
+    const v1::Batch batch = Decode(*encoded);
+    for (const v1::Gap& gap : batch.gaps()) {
+      EXPECT_EQ(gap.first_sequence(), last + 1);
+      EXPECT_EQ(gap.last_sequence(), encoded->sequence());
+      EXPECT_EQ(gap.reason(), "buffer_full");
+      EXPECT_EQ(gap.begin_boottime_ns(), static_cast<std::int64_t>(last + 1) * 100);
+      lost_samples += gap.samples();
+      for (std::uint64_t s = gap.first_sequence(); s <= gap.last_sequence(); ++s) seen.insert(s);
+    }
+    if (batch.gaps().empty()) {
+      samples += batch.frames(0).tables(0).columns(0).values_size();
+      EXPECT_TRUE(seen.insert(encoded->sequence()).second);
+    }
+    last = encoded->sequence();
+  }
+  EXPECT_EQ(seen.size(), static_cast<size_t>(kBatches));
+  EXPECT_EQ(samples + lost_samples, kBatches * kValues);
+  EXPECT_EQ(*seen.rbegin(), static_cast<std::uint64_t>(kBatches));
+}
+
+TEST(Outbox, Reject_LeavesAGapRecordInItsPlace) {
+  Outbox outbox("epoch", 1 << 20);
+  for (int i = 1; i <= 3; ++i) outbox.Put(MakeBatch(i, 4));
+  outbox.Reject(2, "bad");
+  const v1::Batch batch = Decode(*outbox.After(1));
+  ASSERT_EQ(batch.gaps_size(), 1);
+  EXPECT_EQ(batch.gaps(0).first_sequence(), 2U);
+  EXPECT_EQ(batch.gaps(0).samples(), 4);
+  EXPECT_EQ(batch.gaps(0).reason(), "rejected");
+  EXPECT_EQ(outbox.After(2)->sequence(), 3U);
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a bench yields: figures, each beside a peer's of the same run where there is one. Plain
+// data.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace faultline {
+
+struct Figure {
+  std::string name;
+  double value = 0;
+  std::string unit;
+  // The same thing measured on somebody else's program in this run.
+  std::string peer;
+  std::optional<double> peer_value;
+  // The ratio to the peer must not be above `reach_ratio`, the value not above `reach_value`; no
+  // target without either.
+  std::optional<double> reach_ratio;
+  std::optional<double> reach_value;
+};
+
+using Figures = std::vector<Figure>;
+
+// What a bench needs to know: where the programs are, and a folder of its own to put things.
+struct BenchPlace {
+  std::string bin;
+  std::string temp;
+};
+
+// Each runs for at most two minutes, tells on stderr what it does, and leaves nothing behind.
+// CPU and memory of the agent at 1 Hz beside prometheus-node-exporter scraped at 1 Hz.
+absl::StatusOr<Figures> BenchAgent(const BenchPlace& place);
+// ns per event of every BPF program of the agent beside libbpf-tools' runqlat.
+absl::StatusOr<Figures> BenchBpf(const BenchPlace& place);
+// Time from Start to acked and from the deadline to undone over 200 faults.
+absl::StatusOr<Figures> BenchInjector(const BenchPlace& place);
+
+// The value below which `share` (0 to 1) of `values` lie; 0 for none.
+double Quantile(std::vector<double> values, double share);
+
+}  // namespace faultline

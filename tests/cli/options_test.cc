@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <sstream>
+#include <vector>
+
+namespace faultline::cli {
+namespace {
+
+struct Result {
+  int code = 0;
+  std::string out;
+  std::string err;
+};
+
+Result Invoke(std::vector<const char*> words, bool tty = false) {
+  words.insert(words.begin(), "faultline");
+  std::ostringstream out;
+  std::ostringstream err;
+  Result result;
+  result.code = Main(static_cast<int>(words.size()), words.data(), out, err, tty, tty);
+  result.out = out.str();
+  result.err = err.str();
+  return result;
+}
+
+// Nobody listens on a socket that does not exist.
+constexpr const char* kNobody = "unix:/nonexistent/faultline.sock";
+
+TEST(CommandLine_WrongWords, AreUsageErrors) {
+  const std::vector<std::vector<const char*>> cases{
+      {},
+      {"frobnicate"},
+      {"inject"},
+      {"inject", "cpu.limit", "--target", "web", "--for", "3s"},
+      {"inject", "cpu.limit", "--target", "cgroup:/web"},
+      {"inject", "cpu.limit", "--target", "cgroup:/web", "--for", "3"},
+      {"inject", "cpu.limit", "--target", "cgroup:/web", "--for", "3s", "quota"},
+      {"inject", "cpu.limit", "--target", "cgroup:/web", "--for", "3s", "a=1", "a=2"},
+      {"stop"},
+      {"run"},
+      {"run", "start"},
+      {"export", "--run", "x"},
+      {"exec", "--", "ls"},
+      {"exec", "--cgroup", "x"},
+      {"exec", "--cgroup", "../x", "--", "ls"},
+      {"--color", "pink", "status"},
+      {"--injector", "127.0.0.1:1", "status"},
+      {"--injector", kNobody, "run", "list"},
+      {"faults", "--types", "--watch"},
+  };
+  for (const std::vector<const char*>& words : cases) {
+    const Result result = Invoke(words);
+    EXPECT_EQ(result.code, 2) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_NE(result.err, "");
+  }
+}
+
+TEST(CommandLine_HelpAndVersion, GoToStdout) {
+  EXPECT_EQ(Invoke({"--version"}).code, 0);
+  EXPECT_NE(Invoke({"--version"}).out.find("faultline 0."), std::string::npos);
+  const Result help = Invoke({"inject", "--help"});
+  EXPECT_EQ(help.code, 0);
+  EXPECT_NE(help.out.find("--dry-run"), std::string::npos);
+  EXPECT_EQ(help.err, "");
+}
+
+TEST(CommandLine_NobodyThere, IsUnreachableWithANextStep) {
+  const std::vector<std::vector<const char*>> cases{
+      {"status"},
+      {"nodes", "--json"},
+      {"faults"},
+      {"stop", "some-id"},
+      {"halt"},
+      {"run", "list"},
+      {"inject", "cpu.limit", "--target", "cgroup:/web", "--for", "3s", "quota=20%"},
+      {"inject", "--list"},
+  };
+  for (std::vector<const char*> words : cases) {
+    words.insert(words.end(), {"--collector", kNobody});
+    const Result result = Invoke(words);
+    EXPECT_EQ(result.code, 3) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_NE(result.err.find("cannot connect to unix:/nonexistent"), std::string::npos)
+        << result.err;
+  }
+}
+
+TEST(CommandLine_Environment_NamesTheCollector, AndTheFlagWins) {
+  ::setenv("FAULTLINE_COLLECTOR", "unix:/nonexistent/from-env.sock", 1);
+  EXPECT_NE(Invoke({"status"}).err.find("from-env"), std::string::npos);
+  EXPECT_EQ(Invoke({"--collector", kNobody, "status"}).err.find("from-env"), std::string::npos);
+  ::unsetenv("FAULTLINE_COLLECTOR");
+}
+
+TEST(CommandLine_Colour, FollowsTerminalFlagAndNoColor) {
+  ::setenv("TERM", "xterm", 1);
+  const auto coloured = [](std::vector<const char*> words, bool tty) {
+    words.insert(words.begin(), {"--collector", kNobody, "status"});
+    return Invoke(words, tty).err.find('\033') != std::string::npos;
+  };
+  EXPECT_TRUE(coloured({}, true));
+  EXPECT_FALSE(coloured({}, false));
+  EXPECT_FALSE(coloured({"--color", "never"}, true));
+  EXPECT_TRUE(coloured({"--color", "always"}, false));
+  ::setenv("NO_COLOR", "1", 1);
+  EXPECT_FALSE(coloured({}, true));
+  EXPECT_TRUE(coloured({"--color", "always"}, true));
+  ::unsetenv("NO_COLOR");
+}
+
+}  // namespace
+}  // namespace faultline::cli

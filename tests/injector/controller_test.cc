@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/controller.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/injector/controller_fixture.h"
+
+namespace faultline {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ControllerTest : public ::testing::Test {
+ protected:
+  ControllerTest() : before_(world_.host.Digest()) {}
+
+  static v1::FaultSpec Spec(const std::string& type, const std::string& id,
+                            const std::string& cgroup = "/web") {
+    return ControllerWorld::Spec(type, id, cgroup);
+  }
+  Controller& controller() { return *world_.controller; }
+
+  // Refused, in these words, and nothing was changed.
+  void ExpectRefused(const v1::FaultSpec& spec, absl::StatusCode code, const std::string& says) {
+    const std::string now = world_.host.Digest();
+    const auto started = controller().Start(spec);
+    ASSERT_FALSE(started.ok());
+    EXPECT_EQ(started.status().code(), code) << started.status();
+    EXPECT_THAT(std::string(started.status().message()), HasSubstr(says));
+    EXPECT_EQ(world_.host.Digest(), now);
+  }
+
+  ControllerWorld world_;
+  const std::string before_;
+};
+
+TEST_F(ControllerTest, LimitsTheCpu_UntilTheDeadline) {
+  std::vector<v1::Phase> phases;
+  controller().Watch(false, [&](const v1::FaultState& state) { phases.push_back(state.phase()); });
+  const std::int64_t begin_ns = world_.clock.Now().boottime_ns;
+  const auto started = controller().Start(Spec("cpu.limit", "a"));
+  ASSERT_TRUE(started.ok()) << started.status();
+  EXPECT_EQ(started->phase(), v1::PHASE_VERIFIED);
+  EXPECT_EQ(world_.host.values["/web cpu:cpu.cfs_quota_us"], "50000");
+  EXPECT_EQ(started->edges().commanded().boottime_ns(), begin_ns);
+  EXPECT_EQ(started->edges().acked().boottime_ns(), begin_ns);
+  EXPECT_EQ(started->deadline_boottime_ns(), begin_ns + 10 * kNsPerSecond);
+  EXPECT_EQ(started->spec().parameters().at("period"), "100ms");
+  EXPECT_NE(started->spec().seed(), 0u);
+  EXPECT_EQ(started->boot_id(), "this-boot");
+
+  world_.Pass(20 * kNsPerSecond);
+  EXPECT_EQ(world_.host.Digest(), before_);
+  const v1::FaultState ended = world_.Find("a");
+  EXPECT_EQ(ended.phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(ended.reason(), "");
+  EXPECT_EQ(ended.edges().undone().boottime_ns(), begin_ns + 10 * kNsPerSecond);
+  EXPECT_EQ(ended.residue_size(), 0);
+  EXPECT_THAT(phases, ElementsAre(v1::PHASE_ACCEPTED, v1::PHASE_JOURNALED, v1::PHASE_APPLIED,
+                                  v1::PHASE_VERIFIED, v1::PHASE_UNDOING, v1::PHASE_UNDONE));
+}
+
+TEST_F(ControllerTest, StampsTheFirstTouchAndTheDose) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  const std::int64_t acked_ns = world_.clock.Now().boottime_ns;
+  world_.Pass(95 * kNsPerMs);
+  world_.host.throttled_ns = 40'000'000;
+  world_.host.throttled_periods = 1;
+  world_.Pass(10 * kNsPerMs);
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.edges().first_touch().boottime_ns(), acked_ns + 100 * kNsPerMs);
+  // One poll and one period.
+  EXPECT_EQ(state.edges().first_touch().error_ns(), 110 * kNsPerMs);
+  ASSERT_EQ(state.dose_size(), 2);
+  EXPECT_EQ(state.dose(0).name(), "throttled_ns");
+  EXPECT_EQ(state.dose(0).value(), 40'000'000);
+  EXPECT_EQ(state.dose(1).value(), 1);
+}
+
+TEST_F(ControllerTest, EveryTypeIsAppliedVerifiedAndUndone) {
+  for (const char* type : {"cpu.limit", "process.pause", "mem.leak", "sham"}) {
+    const v1::FaultSpec spec = Spec(type, absl::StrCat("id-", std::string(type).substr(0, 3)));
+    ASSERT_TRUE(controller().Start(spec).ok()) << type;
+    world_.Pass(kNsPerSecond);
+    const auto stopped = controller().Stop(spec.id());
+    ASSERT_TRUE(stopped.ok());
+    EXPECT_EQ(stopped->phase(), v1::PHASE_UNDONE);
+    EXPECT_EQ(stopped->reason(), "stopped");
+    EXPECT_EQ(world_.host.Digest(), before_) << type;
+  }
+}
+
+TEST_F(ControllerTest, ShamHasNoDoseAndNoTouch_ByEveryMechanism) {
+  for (const char* mechanism : {"cgroup", "helper", "link"}) {
+    v1::FaultSpec spec = Spec("sham", mechanism);
+    (*spec.mutable_parameters())["mechanism"] = mechanism;
+    ASSERT_TRUE(controller().Start(spec).ok()) << mechanism;
+    world_.Pass(kNsPerSecond);
+    const auto stopped = controller().Stop(mechanism);
+    ASSERT_TRUE(stopped.ok());
+    EXPECT_TRUE(stopped->sham());
+    EXPECT_EQ(stopped->dose_size(), 0);
+    EXPECT_EQ(stopped->edges().first_touch().boottime_ns(), 0);
+    EXPECT_EQ(world_.host.Digest(), before_);
+  }
+}
+
+TEST_F(ControllerTest, AnswersARepeatedStartWithTheFirst) {
+  const auto first = controller().Start(Spec("cpu.limit", "a"));
+  world_.Pass(kNsPerSecond);
+  const auto again = controller().Start(Spec("cpu.limit", "a"));
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->edges().acked().boottime_ns(), first->edges().acked().boottime_ns());
+  EXPECT_EQ(controller().List(false).faults_size(), 1);
+  ASSERT_TRUE(controller().Stop("a").ok());
+  const auto after = controller().Start(Spec("cpu.limit", "a"));
+  ASSERT_TRUE(after.ok());
+  EXPECT_EQ(after->phase(), v1::PHASE_UNDONE);
+  world_.Crash();
+  world_.Boot();
+  EXPECT_EQ(controller().Start(Spec("cpu.limit", "a"))->phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(world_.host.Digest(), before_);
+}
+
+TEST_F(ControllerTest, ChoosesAnIdAndASeed_WhereNoneIsGiven) {
+  const auto started = controller().Start(Spec("sham", ""));
+  ASSERT_TRUE(started.ok());
+  EXPECT_EQ(started->spec().id().size(), 36u);
+  EXPECT_EQ(started->spec().id()[14], '4');
+}
+
+TEST_F(ControllerTest, StoppingTwiceIsNoError_AndAnUnknownFaultIs) {
+  ASSERT_TRUE(controller().Start(Spec("sham", "a")).ok());
+  ASSERT_TRUE(controller().Stop("a").ok());
+  EXPECT_EQ(controller().Stop("a")->phase(), v1::PHASE_UNDONE);
+  EXPECT_TRUE(absl::IsNotFound(controller().Stop("b").status()));
+}
+
+TEST_F(ControllerTest, RefusesBadRequests_AndChangesNothing) {
+  const auto invalid = absl::StatusCode::kInvalidArgument;
+  ExpectRefused(Spec("cpu.limits", "a"), invalid,
+                "there is no fault \"cpu.limits\"; there are cpu.limit, ");
+  v1::FaultSpec spec = Spec("cpu.limit", "a");
+  (*spec.mutable_parameters())["cpus"] = "100";
+  ExpectRefused(spec, invalid, "cpus is 100; it must be from 0.05 CPU to 64 CPU");
+  spec = Spec("cpu.limit", "a");
+  (*spec.mutable_parameters())["period"] = "10ms";
+  (*spec.mutable_parameters())["cpus"] = "0.05";
+  ExpectRefused(spec, invalid, "take a period of at least 20ms");
+  spec = Spec("cpu.limit", "a");
+  spec.clear_duration_ns();
+  ExpectRefused(spec, invalid, "a duration is missing");
+  spec = Spec("cpu.limit", "a");
+  spec.set_duration_ns(4000 * kNsPerSecond);
+  ExpectRefused(spec, invalid, "this host allows at most 1h");
+  spec = Spec("cpu.limit", "a");
+  spec.mutable_target()->set_interface("eth0");
+  ExpectRefused(spec, invalid, "the target is of kind interface; cpu.limit acts on a cgroup");
+  spec.clear_target();
+  ExpectRefused(spec, invalid, "a target is missing");
+  spec = Spec("cpu.limit", "a");
+  spec.add_peers()->set_protocol("tcp");
+  ExpectRefused(spec, invalid, "takes no peer filters");
+  spec = Spec("cpu.limit", "a");
+  spec.mutable_shape()->set_kind(v1::SHAPE_KIND_PULSE);
+  ExpectRefused(spec, invalid, "leave the shape out");
+  ExpectRefused(Spec("cpu.limit", "a/b"), invalid, "must be a UUID");
+  ExpectRefused(Spec("cpu.limit", "a.b"), invalid, "must be a UUID");
+  ExpectRefused(Spec("cpu.limit", "a", "/nowhere"), absl::StatusCode::kNotFound, "/nowhere");
+  ExpectRefused(Spec("cpu.limit", "a", "/"), invalid, "whole machine");
+  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_REFUSED);
+  EXPECT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok()) << "a refused id may be tried again";
+}
+
+TEST_F(ControllerTest, RefusesWhatAnotherFaultChangesAlready) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  const auto failed = absl::StatusCode::kFailedPrecondition;
+  v1::FaultSpec tighter = Spec("cpu.limit", "b");
+  (*tighter.mutable_parameters())["cpus"] = "0.1";
+  ExpectRefused(tighter, failed, "fault a (cpu.limit) already changes");
+  ExpectRefused(Spec("cpu.limit", "b", "/web/worker"), failed, "fault a (cpu.limit)");
+  ExpectRefused(Spec("sham", "b"), failed, "fault a (cpu.limit)");
+  EXPECT_TRUE(controller().Start(Spec("process.pause", "b")).ok());
+  EXPECT_TRUE(controller().Start(Spec("cpu.limit", "c", "/db")).ok());
+  EXPECT_TRUE(controller().Start(Spec("mem.leak", "d")).ok());
+  ExpectRefused(Spec("process.pause", "e", "/db"), failed, "this host allows 4 at a time");
+}
+
+TEST_F(ControllerTest, RefusesAFaultThatWouldLoosenALimit) {
+  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "20000";
+  ExpectRefused(Spec("cpu.limit", "a"), absl::StatusCode::kFailedPrecondition,
+                "ask for less than 0.2");
+}
+
+TEST_F(ControllerTest, RefusesMemoryBeyondAParentsLimit_UnlessToldTo) {
+  world_.host.values["/web memory:memory.limit_in_bytes"] = "4000000";
+  v1::FaultSpec spec = Spec("mem.leak", "a", "/web/worker");
+  ExpectRefused(spec, absl::StatusCode::kFailedPrecondition,
+                "control group /web uses 1000000 of 4000000 bytes; ask for at most 3000000");
+  (*spec.mutable_parameters())["allow_oom"] = "yes";
+  const auto plan = controller().Validate(spec);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_THAT(plan->notes(0), HasSubstr("the helper first"));
+}
+
+TEST_F(ControllerTest, ValidateShowsTheChanges_AndMakesNone) {
+  const auto plan = controller().Validate(Spec("cpu.limit", ""));
+  ASSERT_TRUE(plan.ok());
+  ASSERT_EQ(plan->changes_size(), 2);
+  EXPECT_EQ(plan->changes(1).attribute(), "cpu:cpu.cfs_quota_us");
+  EXPECT_EQ(plan->changes(1).before(), "-1");
+  EXPECT_EQ(plan->changes(1).after(), "50000");
+  EXPECT_EQ(world_.host.Digest(), before_);
+  EXPECT_EQ(controller().List(false).faults_size(), 0);
+}
+
+TEST_F(ControllerTest, FailsAndPutsBack_WhenALeverDoesNotMove) {
+  int applies = 0;
+  world_.host.on_step = [&](const std::string& step) {
+    // The second lever fails after its effect.
+    return step == "apply" && ++applies == 4 ? absl::InvalidArgumentError("the kernel says no")
+                                             : absl::OkStatus();
+  };
+  const auto started = controller().Start(Spec("cpu.limit", "a"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(started.status())) << started.status();
+  EXPECT_EQ(world_.host.Digest(), before_);
+  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_FAILED);
+  EXPECT_EQ(world_.Find("a").reason(), "the kernel says no");
+  EXPECT_EQ(world_.Find("a").edges().acked().boottime_ns(), 0);
+}
+
+TEST_F(ControllerTest, SaysInterfered_WhenSomebodyElseChangesTheValue) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "70000";
+  world_.Pass(2 * kNsPerSecond);
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.phase(), v1::PHASE_INTERFERED);
+  EXPECT_EQ(state.verdict(), v1::VERDICT_INTERFERED);
+  EXPECT_THAT(state.reason(), HasSubstr("was changed by somebody else"));
+  EXPECT_EQ(state.residue_size(), 1);
+  EXPECT_NE(state.edges().undone().boottime_ns(), 0);
+  // Theirs stays; the lever that nobody touched is back.
+  EXPECT_EQ(world_.host.values["/web cpu:cpu.cfs_quota_us"], "70000");
+  EXPECT_EQ(world_.host.values["/web cpu:cpu.cfs_period_us"], "100000");
+  EXPECT_EQ(controller().List(true).faults_size(), 0);
+}
+
+TEST_F(ControllerTest, KeepsTryingToUndo) {
+  ASSERT_TRUE(controller().Start(Spec("process.pause", "a")).ok());
+  world_.host.on_step = [](const std::string& step) {
+    return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
+  };
+  world_.Pass(30 * kNsPerSecond);
+  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
+  EXPECT_THAT(world_.Find("a").residue(0), HasSubstr("not now"));
+  world_.host.on_step = nullptr;
+  world_.Pass(2 * kNsPerSecond);
+  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(world_.Find("a").residue_size(), 0);
+  EXPECT_EQ(world_.host.Digest(), before_);
+}
+
+TEST_F(ControllerTest, HaltEndsAll_AndOutlivesTheProcess) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  ASSERT_TRUE(controller().Start(Spec("process.pause", "b", "/db")).ok());
+  const auto halted = controller().Halt("smoke");
+  ASSERT_TRUE(halted.ok());
+  EXPECT_EQ(halted->ended_size(), 2);
+  EXPECT_EQ(world_.host.Digest(), before_);
+  EXPECT_EQ(world_.Find("a").reason(), "halted: smoke");
+  ExpectRefused(Spec("sham", "c"), absl::StatusCode::kFailedPrecondition,
+                "this host is halted: smoke");
+  world_.Crash();
+  world_.Boot();
+  ExpectRefused(Spec("sham", "c"), absl::StatusCode::kFailedPrecondition, "halted: smoke");
+  EXPECT_EQ(controller().GetCapabilities().halted(), "smoke");
+  EXPECT_EQ(controller().List(false).halted(), "smoke");
+  EXPECT_TRUE(controller().Release()->was_halted());
+  EXPECT_FALSE(controller().Release()->was_halted());
+  EXPECT_TRUE(controller().Start(Spec("sham", "c")).ok());
+}
+
+TEST_F(ControllerTest, UndoesWhatADeadProcessLeft) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  ASSERT_TRUE(controller().Start(Spec("mem.leak", "b")).ok());
+  ASSERT_TRUE(controller().Start(Spec("process.pause", "c")).ok());
+  world_.Crash();
+  EXPECT_NE(world_.host.Digest(), before_);
+  world_.Boot();
+  EXPECT_EQ(world_.host.Digest(), before_);
+  for (const char* id : {"a", "b", "c"}) {
+    EXPECT_EQ(world_.Find(id).phase(), v1::PHASE_UNDONE);
+    EXPECT_EQ(world_.Find(id).reason(), "the injector died");
+    EXPECT_NE(world_.Find(id).edges().undone().boottime_ns(), 0);
+  }
+  EXPECT_EQ(controller().recovered().size(), 3u);
+}
+
+TEST_F(ControllerTest, ClosesWhatAnotherBootLeft_WithoutTouchingTheHost) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.Crash();
+  world_.boot_id = "next-boot";
+  // Somebody's own value of after the boot.
+  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "50000";
+  world_.Boot();
+  EXPECT_EQ(world_.host.values["/web cpu:cpu.cfs_quota_us"], "50000");
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(state.reason(), "reboot");
+  EXPECT_GE(state.edges().undone().boottime_ns(), state.edges().acked().boottime_ns());
+}
+
+TEST_F(ControllerTest, ThreadEndsAFaultAtItsDeadline) {
+  world_.controller.reset();
+  world_.run_thread = true;
+  world_.Boot();
+  absl::Mutex mutex;
+  bool ended = false;
+  controller().Watch(false, [&](const v1::FaultState& state) {
+    const absl::MutexLock lock(&mutex);
+    ended = ended || state.phase() == v1::PHASE_UNDONE;
+  });
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.clock.Advance(10 * kNsPerSecond);
+  const absl::MutexLock lock(&mutex);
+  EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&ended), absl::Seconds(10)));
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A host in memory: control group values, freezers, helpers and links that can be looked at,
+// changed behind the injector's back, made to fail at any step, or outlive the process that made
+// them. One thread at a time.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "injector/host/host.h"
+
+namespace faultline {
+
+class FakeHost final : public Host {
+ public:
+  explicit FakeHost(Clock* clock);
+
+  // Called before and after the effect of every step ("apply", "restore", "verify", "residue",
+  // "make"); what it returns is the step's result. Null: all succeed.
+  std::function<absl::Status(const std::string& step)> on_step;
+
+  // What the kernel would show: everything that a fault can change, one line each.
+  std::string Digest() const;
+  // A process that dies takes its links along; values and helpers stay.
+  void ProcessDied() { links.clear(); }
+  void AddGroup(const std::string& path);
+
+  // "/web cpu:cpu.cfs_quota_us" to its value.
+  std::map<std::string, std::string> values;
+  // Fault ids with a helper or a link.
+  std::set<std::string> helpers;
+  std::set<std::string> links;
+  // What cpu.stat shows of every group.
+  std::int64_t throttled_ns = 0;
+  std::int64_t throttled_periods = 0;
+  // Dose of every helper.
+  std::int64_t held_bytes = 0;
+
+  LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
+                      const std::string& file, const std::string& value) override;
+  LeverOr Freezer(const std::string& cgroup) override;
+  LeverOr Leak(const LeakSpec& spec) override;
+  absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Loss(const LossSpec& spec) override;
+  absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Rate(const RateSpec& spec) override;
+  absl::StatusOr<std::string> ReadCgroup(const std::string& cgroup, const std::string& controller,
+                                         const std::string& file) override;
+  absl::StatusOr<std::string> ControllerVersion(const std::string& controller) override;
+  absl::StatusOr<std::string> Resolve(const v1::Target& target) override;
+  absl::Status Probe(absl::string_view kind) override;
+  LeverOr Recover(const v1::Change& change) override;
+
+  absl::Status Step(const std::string& step) const;
+  Clock* clock() const { return clock_; }
+
+ private:
+  Clock* clock_;
+};
+
+}  // namespace faultline

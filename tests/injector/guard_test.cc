@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/guard.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::FaultState Changing(const char* id, const char* kind, const char* object,
+                        const char* attribute) {
+  v1::FaultState state;
+  state.mutable_spec()->set_id(id);
+  state.mutable_spec()->set_type("cpu.limit");
+  v1::Change* change = state.add_changes();
+  change->set_kind(kind);
+  change->set_object(object);
+  change->set_attribute(attribute);
+  return state;
+}
+
+TEST(Guard, WantsADurationWithinTheLimit) {
+  const Guard guard({.max_duration_ns = 60 * kNsPerSecond});
+  v1::FaultSpec spec;
+  EXPECT_THAT(
+      std::string(guard.CheckDuration(spec).message()),
+      HasSubstr("a duration is missing: every fault ends by itself; give one of at most 1m"));
+  spec.set_duration_ns(61 * kNsPerSecond);
+  EXPECT_EQ(guard.CheckDuration(spec).message(),
+            "the duration is 1m1s; this host allows at most 1m");
+  spec.set_duration_ns(-1);
+  EXPECT_FALSE(guard.CheckDuration(spec).ok());
+  spec.set_duration_ns(60 * kNsPerSecond);
+  EXPECT_TRUE(guard.CheckDuration(spec).ok());
+}
+
+TEST(Guard, ProtectsGroupsAndWhatHoldsThem) {
+  const Guard guard({.protected_cgroups = {"/system.slice/ssh.service"},
+                     .protected_homes = {"/", "/system.slice/faultline-injector.service"}});
+  struct Case {
+    const char* cgroup;
+    bool allowed;
+  };
+  for (const Case& c :
+       {Case{"/", false}, Case{"/system.slice", false}, Case{"/system.slice/ssh.service", false},
+        Case{"/system.slice/ssh.service/session", false}, Case{"/system.slice/ssh.service2", true},
+        Case{"/system.slice/faultline-injector.service", false},
+        Case{"/system.slice/nginx.service", true}, Case{"/web", true}}) {
+    EXPECT_EQ(guard.CheckTarget(c.cgroup).ok(), c.allowed) << c.cgroup;
+  }
+}
+
+TEST(Guard, RefusesASecondFaultOnTheSameKnob) {
+  const Guard guard({});
+  const v1::FaultState active = Changing("first", "cgroup_value", "/web", "cpu:cpu.max");
+  const std::vector<const v1::FaultState*> others{&active};
+  const auto check = [&](const char* kind, const char* object, const char* attribute) {
+    return guard.CheckOthers(Changing("second", kind, object, attribute), others);
+  };
+  EXPECT_THAT(std::string(check("cgroup_value", "/web", "cpu:cpu.max").message()),
+              HasSubstr("fault first (cpu.limit) already changes cpu:cpu.max of /web"));
+  EXPECT_FALSE(check("cgroup_value", "/web/worker", "cpu:cpu.max").ok());
+  EXPECT_TRUE(check("cgroup_value", "/webx", "cpu:cpu.max").ok());
+  EXPECT_TRUE(check("cgroup_value", "/web", "cpu:cpu.weight").ok());
+  EXPECT_TRUE(check("freezer", "/web", "cgroup.freeze").ok());
+}
+
+TEST(Guard, AllowsOnlySoManyAtATime) {
+  const Guard guard({.max_faults = 1});
+  const v1::FaultState active = Changing("first", "cgroup_value", "/web", "cpu:cpu.max");
+  const v1::FaultState next = Changing("second", "cgroup_value", "/db", "cpu:cpu.max");
+  EXPECT_TRUE(guard.CheckOthers(next, {}).ok());
+  EXPECT_EQ(guard.CheckOthers(next, {&active}).message(),
+            "1 faults are active and this host allows 1 at a time; stop one or wait");
+}
+
+}  // namespace
+}  // namespace faultline

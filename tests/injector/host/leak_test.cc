@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/host/leak.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace faultline {
+namespace {
+
+constexpr const char* kMeminfo =
+    "MemTotal:       10000 kB\nMemFree:         100 kB\nMemAvailable:    3000 kB\n";
+
+TEST(HeadRoom, LeavesATenthOfTheHost) {
+  EXPECT_TRUE(CheckHeadRoom(kMeminfo, 0).ok());
+  EXPECT_TRUE(CheckHeadRoom(kMeminfo, 2000 * 1024).ok());
+  const absl::Status refused = CheckHeadRoom(kMeminfo, 2000 * 1024 + 1);
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("hold at most 2048000 bytes"));
+}
+
+TEST(HeadRoom, IsUnknown_WithoutItsFields) {
+  EXPECT_FALSE(CheckHeadRoom("MemTotal: 10000 kB\n", 0).ok());
+  EXPECT_FALSE(CheckHeadRoom("", 0).ok());
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/journal.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace faultline {
+namespace {
+
+v1::FaultState State(const std::string& id, v1::Phase phase) {
+  v1::FaultState state;
+  state.mutable_spec()->set_id(id);
+  state.mutable_spec()->set_type("sham");
+  state.set_phase(phase);
+  state.set_boot_id("boot");
+  state.add_changes()->set_before("-1");
+  return state;
+}
+
+class JournalTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = ::testing::TempDir() + "journal-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    path_ = name + "/journal.db";
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::unique_ptr<Journal> Open() {
+    auto journal = Journal::Open(path_);
+    EXPECT_TRUE(journal.ok()) << journal.status();
+    return std::move(*journal);
+  }
+
+  std::filesystem::path folder_;
+  std::string path_;
+};
+
+TEST_F(JournalTest, KeepsEveryFieldOverAReopening) {
+  ASSERT_TRUE(Open()->Save(State("a", v1::PHASE_JOURNALED)).ok());
+  const auto rows = Open()->Load();
+  ASSERT_TRUE(rows.ok());
+  ASSERT_EQ(rows->size(), 1u);
+  EXPECT_EQ(rows->front().SerializeAsString(), State("a", v1::PHASE_JOURNALED).SerializeAsString());
+}
+
+TEST_F(JournalTest, ReplacesTheRowOfAFault_AndKeepsTheOrderOfStarts) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->Save(State("a", v1::PHASE_JOURNALED)).ok());
+  ASSERT_TRUE(journal->Save(State("b", v1::PHASE_JOURNALED)).ok());
+  ASSERT_TRUE(journal->Save(State("a", v1::PHASE_UNDONE)).ok());
+  const auto rows = journal->Load();
+  ASSERT_EQ(rows->size(), 2u);
+  EXPECT_EQ((*rows)[0].phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ((*rows)[1].spec().id(), "b");
+}
+
+TEST_F(JournalTest, ForgetsOnlyOldFinishedFaults) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->Save(State("open", v1::PHASE_VERIFIED)).ok());
+  for (int i = 0; i < Journal::kKept + 5; ++i) {
+    ASSERT_TRUE(journal->Save(State(absl::StrCat("f", i), v1::PHASE_UNDONE)).ok());
+  }
+  const auto rows = journal->Load();
+  ASSERT_EQ(rows->size(), static_cast<size_t>(Journal::kKept) + 1);
+  EXPECT_EQ(rows->front().spec().id(), "open");
+  EXPECT_EQ((*rows)[1].spec().id(), "f5");
+}
+
+TEST_F(JournalTest, SetsAsideAFileThatIsNoDatabase_AndSaysSo) {
+  std::ofstream(path_) << "this is not a database, whatever its name says";
+  const auto journal = Open();
+  ASSERT_EQ(journal->complaints().size(), 1u);
+  EXPECT_TRUE(journal->Save(State("a", v1::PHASE_JOURNALED)).ok());
+  int kept = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
+    kept += absl::StrContains(entry.path().string(), ".damaged-") ? 1 : 0;
+  }
+  EXPECT_EQ(kept, 1);
+}
+
+TEST_F(JournalTest, CarriesOverWhatCanBeReadOfADamagedFile) {
+  {
+    const auto journal = Open();
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_TRUE(journal->Save(State(absl::StrCat("f", i), v1::PHASE_VERIFIED)).ok());
+    }
+  }
+  // The last page becomes rubbish; the first ones still hold rows.
+  const auto size = std::filesystem::file_size(path_);
+  {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(size - 4096));
+    file << std::string(4096, '\x55');
+  }
+  const auto journal = Open();
+  ASSERT_EQ(journal->complaints().size(), 1u);
+  const auto rows = journal->Load();
+  ASSERT_TRUE(rows.ok());
+  EXPECT_GT(rows->size(), 10u);
+}
+
+TEST_F(JournalTest, SaysThatItCannotBeOpened) {
+  const auto journal = Journal::Open((folder_ / "none" / "journal.db").string());
+  EXPECT_FALSE(journal.ok());
+}
+
+}  // namespace
+}  // namespace faultline

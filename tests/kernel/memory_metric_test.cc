@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "tests/kernel/bpf_meter.h"
+#include "tests/kernel/test_cgroup.h"
+
+namespace faultline {
+namespace {
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+// Limits `group` to `bytes` of memory; false where no controller is there.
+bool Limit(TestCgroup* group, std::int64_t bytes) {
+  if (group->Write("memory", "memory.limit_in_bytes", absl::StrCat(bytes)).ok()) return true;
+  return group->Write("memory", "memory.max", absl::StrCat(bytes)).ok();
+}
+
+// Number after `key` in a file of "key value" lines; 0 if it is not there.
+std::int64_t KeyValue(const std::string& text, const std::string& key) {
+  const size_t at = ("\n" + text).find("\n" + key + " ");
+  return at == std::string::npos ? 0 : std::stoll(text.substr(at + key.size() + 1));
+}
+
+class MemoryMetric : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    tight_ = *TestCgroup::Create("mem-tight");
+    idle_ = *TestCgroup::Create("mem-idle");
+    absl::StatusOr<std::unique_ptr<BpfMeter>> meter = BpfMeter::Create("memory");
+    ASSERT_TRUE(meter.ok()) << meter.status();
+    meter_ = *std::move(meter);
+    for (const char* column :
+         {"memory_reclaim_direct_ns", "memory_reclaim_memcg_ns", "memory_oom_kills_count"}) {
+      NEED_METRIC(*meter_, column);
+    }
+    if (!Limit(tight_.get(), 32 * kMiB)) GTEST_SKIP() << "no hierarchy has a memory controller";
+  }
+
+  std::unique_ptr<TestCgroup> tight_;
+  std::unique_ptr<TestCgroup> idle_;
+  std::unique_ptr<BpfMeter> meter_;
+};
+
+// Clean page cache beyond the limit has to be given back by the task that reads the file.
+TEST_F(MemoryMetric, MemcgReclaimIsTimedForTheTaskThatIsHeldUp) {
+  char path[] = "/var/tmp/faultline-test-XXXXXX";
+  const int fd = mkstemp(path);
+  ASSERT_GE(fd, 0);
+  unlink(path);
+  struct statfs info {};
+  fstatfs(fd, &info);
+  if (info.f_type == TMPFS_MAGIC) GTEST_SKIP() << "/var/tmp keeps its files in memory";
+  const std::string block(kMiB, 'x');
+  for (int i = 0; i < 128; ++i) {
+    ASSERT_EQ(write(fd, block.data(), block.size()), static_cast<ssize_t>(block.size()));
+  }
+  ASSERT_EQ(fsync(fd), 0);
+  ASSERT_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+  meter_->Read();
+  const auto begin = std::chrono::steady_clock::now();
+  const int result = tight_->Run([fd] {
+    std::string piece(kMiB, 'x');
+    for (int i = 0; i < 128; ++i) {
+      if (pread(fd, piece.data(), piece.size(), i * kMiB) < 0) return 1;
+    }
+    return 0;
+  });
+  const std::chrono::nanoseconds wall = std::chrono::steady_clock::now() - begin;
+  meter_->Read();
+  close(fd);
+  ASSERT_EQ(result, 0);
+  const std::optional<histogram> reclaim =
+      meter_->Observed("memory_reclaim_memcg_ns", tight_->path());
+  ASSERT_TRUE(reclaim.has_value());
+  EXPECT_GT(reclaim->count, 10U);
+  EXPECT_GT(reclaim->sum, reclaim->count * 100);
+  EXPECT_LT(reclaim->sum, static_cast<std::uint64_t>(wall.count()));
+  EXPECT_EQ(meter_->Observed("memory_reclaim_memcg_ns", idle_->path())->count, 0U);
+}
+
+TEST_F(MemoryMetric, OomKillIsCountedInTheVictimsGroup) {
+  const std::string before = tight_->Read("memory", "memory.oom_control");
+  meter_->Read();
+  const int result = tight_->Run([] {
+    // Be the first choice of the killer, here and anywhere.
+    std::ofstream("/proc/self/oom_score_adj") << 1000;
+    constexpr size_t kSize = 128 * kMiB;
+    auto* memory = static_cast<char*>(
+        mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory == MAP_FAILED) return 1;
+    for (size_t i = 0; i < kSize; i += 4096) memory[i] = 1;
+    return 0;
+  });
+  meter_->Read();
+  ASSERT_EQ(result, 128 + SIGKILL);
+  EXPECT_EQ(meter_->Count("memory_oom_kills_count", tight_->path()), 1);
+  EXPECT_EQ(meter_->Count("memory_oom_kills_count", idle_->path()), 0);
+  if (!before.empty()) {
+    EXPECT_EQ(KeyValue(tight_->Read("memory", "memory.oom_control"), "oom_kill") -
+                  KeyValue(before, "oom_kill"),
+              1);
+  }
+}
+
+// Reclaim for the whole machine cannot be caused without harm to it; seen here is that nothing is
+// counted where there was none.
+TEST_F(MemoryMetric, DirectReclaimOfOthersIsNotOurs) {
+  meter_->Read();
+  meter_->Read();
+  const std::optional<histogram> reclaim =
+      meter_->Observed("memory_reclaim_direct_ns", idle_->path());
+  ASSERT_TRUE(reclaim.has_value());
+  EXPECT_EQ(reclaim->count, 0U);
+}
+
+}  // namespace
+}  // namespace faultline
