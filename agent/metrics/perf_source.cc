@@ -36,7 +36,7 @@ constexpr int kFirstCpu = 0;
 absl::Status PerfSource::Add(size_t index, const Field& field) {
   const auto* const wanted = std::get_if<PerfField>(&field);
   if (wanted == nullptr) return absl::InvalidArgumentError("not a perf event");
-  const Descriptor probe(OpenEvent(*wanted, kFirstCpu, -1));
+  const OpenFile probe(OpenEvent(*wanted, kFirstCpu, -1));
   if (!probe) return Denied(errno);
   events_.push_back({index, *wanted});
   return absl::OkStatus();

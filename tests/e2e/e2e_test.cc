@@ -19,7 +19,6 @@
 namespace faultline {
 namespace {
 
-constexpr int kNobody = 65534;
 constexpr std::int64_t kStartNs = 20 * kNsPerSecond;
 
 void Sleep(std::int64_t ns) {

@@ -28,7 +28,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-const std::string kEpoch = "epoch-0123456789";
+const std::string kExportEpoch = "epoch-0123456789";
 // As the fake clock has them.
 constexpr std::int64_t kStart = 1'000 * kNsPerSecond;
 constexpr std::int64_t kOffset = 1'790'000'000 * kNsPerSecond;
@@ -139,7 +139,7 @@ v1::FaultState Fault(const std::string& id, const std::string& type) {
 // 60 windows of a second; CPU time of /web falls to `during` in the fault, and comes back three
 // windows after it; that of /db to `other`.
 void Deliver(FakeNode* node, const v1::FaultState& fault, std::int64_t during, std::int64_t other) {
-  node->Hello(TestHello("n1", kEpoch));
+  node->Hello(TestHello("n1", kExportEpoch));
   for (int second = 0; second < 60; ++second) {
     BatchBuilder builder;
     const auto host = builder.Entity("host", "host");
@@ -160,7 +160,7 @@ void Deliver(FakeNode* node, const v1::FaultState& fault, std::int64_t during, s
       builder.Active(fault.spec().id());
     }
     if (second == 31) *builder.batch().add_faults() = fault;
-    node->Deliver(builder.Encode(kEpoch, static_cast<std::uint64_t>(second) + 1));
+    node->Deliver(builder.Encode(kExportEpoch, static_cast<std::uint64_t>(second) + 1));
   }
 }
 
@@ -351,14 +351,14 @@ TEST_F(ExportTest, UnknownRunAndOpenRun) {
 
 TEST_F(ExportTest, OnlyWholeWindowsOfTheRunAreInIt) {
   FakeNode node(channel_);
-  node.Hello(TestHello("n1", kEpoch));
+  node.Hello(TestHello("n1", kExportEpoch));
   BatchBuilder builder;
   const auto host = builder.Entity("host", "host");
   for (const std::int64_t begin : {-1'500, -500, 0, 1'000, 1'500}) {
     builder.Frame(begin, kStart + begin * kNsPerMs, kStart + (begin + 1'000) * kNsPerMs, kOffset);
     builder.Row("host", host, {Cell(1), Cell(begin)});
   }
-  node.Deliver(builder.Encode(kEpoch, 1));
+  node.Deliver(builder.Encode(kExportEpoch, 1));
   clock_.Advance(2 * kNsPerSecond);
   Run(false);
   Files files;
@@ -376,17 +376,17 @@ TEST_F(ExportTest, NodesWithDifferentSchemasShareAFile) {
   other.mutable_tables(0)->mutable_columns()->DeleteSubrange(0, 1);
   *other.mutable_tables(0)->add_columns() = MakeColumn("fault_active", v1::KIND_GAUGE, "1");
   FakeNode one(channel_);
-  one.Hello(TestHello("n1", kEpoch));
+  one.Hello(TestHello("n1", kExportEpoch));
   FakeNode two(channel_);
-  two.Hello(TestHello("n2", kEpoch, other));
+  two.Hello(TestHello("n2", kExportEpoch, other));
   BatchBuilder a;
   const auto host_a = a.Entity("host", "host");
   a.Frame(1, kStart, kStart + kNsPerSecond, kOffset).Row("host", host_a, {Cell(5), Cell(6)});
-  one.Deliver(a.Encode(kEpoch, 1));
+  one.Deliver(a.Encode(kExportEpoch, 1));
   BatchBuilder b(other);
   const auto host_b = b.Entity("host", "a \"b\", c");
   b.Frame(1, kStart, kStart + kNsPerSecond, kOffset).Row("host", host_b, {Cell(7), Cell(8)});
-  two.Deliver(b.Encode(kEpoch, 1));
+  two.Deliver(b.Encode(kExportEpoch, 1));
   clock_.Advance(kNsPerSecond);
   Run(false);
   Files files;
@@ -413,7 +413,7 @@ TEST_F(ExportTest, HoldsExactlyWhatWasDelivered_RandomFrames) {
   std::mt19937_64 random(7);
   std::vector<Truth> truths;
   FakeNode node(channel_);
-  node.Hello(TestHello("n1", kEpoch));
+  node.Hello(TestHello("n1", kExportEpoch));
   std::int64_t now = kStart;
   for (std::uint64_t sequence = 1; sequence <= 40; ++sequence) {
     BatchBuilder builder;
@@ -443,7 +443,7 @@ TEST_F(ExportTest, HoldsExactlyWhatWasDelivered_RandomFrames) {
         truths.push_back(std::move(truth));
       }
     }
-    ASSERT_EQ(node.Deliver(builder.Encode(kEpoch, sequence)), sequence);
+    ASSERT_EQ(node.Deliver(builder.Encode(kExportEpoch, sequence)), sequence);
   }
   clock_.Advance(now - kStart);
   Run(false);
