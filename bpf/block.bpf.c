@@ -157,13 +157,18 @@ static __always_inline __u32 disk_slot(bool typed, struct request *rq)
 static __always_inline int on_complete(bool typed, struct request *rq, __u32 bytes)
 {
 	__u32 op = disk_op(FIELD(typed, rq, cmd_flags));
-	__u32 group = issuer_slot(typed, rq);
-	__u32 disk = disk_slot(typed, rq);
+	__u32 left = FIELD(typed, rq, __data_len);
+	__u32 group, disk;
 
+	/* An empty write is the frame of a flush, which comes by itself and is counted as other. */
+	if (op == DISK_WRITE && !left)
+		return 0;
+	group = issuer_slot(typed, rq);
+	disk = disk_slot(typed, rq);
 	add(&disk_bytes, disk, op, bytes);
 	add(&cg_disk_bytes, group, op, bytes);
 	/* A request may complete in parts, each with a call; the last has all that is left. */
-	if (bytes < FIELD(typed, rq, __data_len))
+	if (bytes < left)
 		return 0;
 	add(&disk_ops, disk, op, 1);
 	add(&cg_disk_ops, group, op, 1);

@@ -16,22 +16,22 @@ Json TextOrNull(absl::string_view text) { return text.empty() ? Json() : Text(te
 
 Json NumberOrNull(std::int64_t number) { return number == 0 ? Json() : Json(number); }
 
-Json ToJson(const v1::Edge& edge) {
+Json EdgeJson(const v1::Edge& edge) {
   if (edge.boottime_ns() == 0) return {};
   return {{"boottime_ns", edge.boottime_ns()},
           {"realtime_ns", NumberOrNull(edge.realtime_ns())},
           {"error_ns", edge.error_ns()}};
 }
 
-Json ToJson(const v1::Edges& edges) {
-  return {{"commanded", ToJson(edges.commanded())},
-          {"acked", ToJson(edges.acked())},
-          {"first_touch", ToJson(edges.first_touch())},
-          {"last_touch", ToJson(edges.last_touch())},
-          {"undone", ToJson(edges.undone())}};
+Json EdgesJson(const v1::Edges& edges) {
+  return {{"commanded", EdgeJson(edges.commanded())},
+          {"acked", EdgeJson(edges.acked())},
+          {"first_touch", EdgeJson(edges.first_touch())},
+          {"last_touch", EdgeJson(edges.last_touch())},
+          {"undone", EdgeJson(edges.undone())}};
 }
 
-Json ToJson(const v1::FaultSpec& spec) {
+Json SpecJson(const v1::FaultSpec& spec) {
   // The map's own order is random.
   std::vector<std::pair<std::string, std::string>> sorted(spec.parameters().begin(),
                                                           spec.parameters().end());
@@ -49,7 +49,7 @@ Json ToJson(const v1::FaultSpec& spec) {
           {"duration_ns", spec.duration_ns()}};
 }
 
-Json ToJson(const google::protobuf::RepeatedPtrField<v1::Change>& changes) {
+Json ChangesJson(const google::protobuf::RepeatedPtrField<v1::Change>& changes) {
   Json list = Json::array();
   for (const v1::Change& change : changes) {
     list.push_back({{"kind", change.kind()},
@@ -67,14 +67,14 @@ Json Strings(const google::protobuf::RepeatedPtrField<std::string>& strings) {
   return list;
 }
 
-Json ToJson(const v1::ParameterInfo& parameter) {
+Json ParameterJson(const v1::ParameterInfo& parameter) {
   return {{"name", parameter.name()},       {"kind", parameter.kind()},
           {"unit", parameter.unit()},       {"minimum", parameter.minimum()},
           {"maximum", parameter.maximum()}, {"default", TextOrNull(parameter.default_value())},
           {"meaning", parameter.meaning()}};
 }
 
-Json ToJson(const v1::Movement& moved) {
+Json MovementJson(const v1::Movement& moved) {
   return {{"metric", moved.metric()},
           {"entity", moved.entity()},
           {"quiet_median", moved.quiet_median()},
@@ -91,7 +91,7 @@ std::string Dump(const Json& json, int indent) {
 }  // namespace
 
 Json ToJson(const v1::FaultState& state) {
-  Json json = ToJson(state.spec());
+  Json json = SpecJson(state.spec());
   Json dose = Json::array();
   for (const v1::Dose& amount : state.dose()) {
     dose.push_back({{"name", amount.name()},
@@ -101,7 +101,7 @@ Json ToJson(const v1::FaultState& state) {
   }
   json["node"] = TextOrNull(state.node());
   json["phase"] = Text(PhaseWord(state.phase()));
-  json["edges"] = ToJson(state.edges());
+  json["edges"] = EdgesJson(state.edges());
   json["dose"] = dose;
   json["verdict"] = TextOrNull(VerdictWord(state.verdict()));
   json["residue"] = Strings(state.residue());
@@ -109,7 +109,7 @@ Json ToJson(const v1::FaultState& state) {
   json["cgroup"] = TextOrNull(state.cgroup());
   json["sham"] = state.sham();
   json["symptoms"] = Strings(state.symptoms());
-  json["changes"] = ToJson(state.changes());
+  json["changes"] = ChangesJson(state.changes());
   json["deadline_boottime_ns"] = NumberOrNull(state.deadline_boottime_ns());
   json["boot_id"] = TextOrNull(state.boot_id());
   return json;
@@ -118,7 +118,7 @@ Json ToJson(const v1::FaultState& state) {
 Json ToJson(const v1::FaultInfo& info) {
   Json parameters = Json::array();
   for (const v1::ParameterInfo& parameter : info.parameters()) {
-    parameters.push_back(ToJson(parameter));
+    parameters.push_back(ParameterJson(parameter));
   }
   return {{"type", info.type()},
           {"meaning", info.meaning()},
@@ -132,8 +132,8 @@ Json ToJson(const v1::FaultInfo& info) {
 }
 
 Json ToJson(const v1::Plan& plan) {
-  Json json = ToJson(plan.spec());
-  json["changes"] = ToJson(plan.changes());
+  Json json = SpecJson(plan.spec());
+  json["changes"] = ChangesJson(plan.changes());
   json["notes"] = Strings(plan.notes());
   return json;
 }
@@ -175,7 +175,7 @@ Json ToJson(const v1::ExportSummary& summary) {
   Json faults = Json::array();
   for (const v1::FaultSummary& fault : summary.faults()) {
     Json moved = Json::array();
-    for (const v1::Movement& movement : fault.moved()) moved.push_back(ToJson(movement));
+    for (const v1::Movement& movement : fault.moved()) moved.push_back(MovementJson(movement));
     faults.push_back({{"fault", ToJson(fault.fault())}, {"moved", moved}});
   }
   return {{"rows", summary.rows()},

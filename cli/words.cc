@@ -16,17 +16,17 @@
 namespace faultline::cli {
 namespace {
 
-struct Step {
+struct UnitStep {
   double size;
   const char* unit;
 };
 
 // The number in the largest step that leaves at least 1, with three digits.
 template <size_t N>
-std::string Scaled(double value, const std::array<Step, N>& steps) {
+std::string Scaled(double value, const std::array<UnitStep, N>& steps) {
   const double size = std::abs(value);
-  const Step* chosen = &steps.back();
-  for (const Step& step : steps) {
+  const UnitStep* chosen = &steps.back();
+  for (const UnitStep& step : steps) {
     if (size >= step.size) {
       chosen = &step;
       break;
@@ -39,12 +39,12 @@ std::string Scaled(double value, const std::array<Step, N>& steps) {
   return absl::StrFormat("%.*f%s", decimals, scaled, chosen->unit);
 }
 
-constexpr std::array<Step, 5> kTimes{
+constexpr std::array<UnitStep, 5> kTimes{
     {{60e9, " min"}, {1e9, " s"}, {1e6, " ms"}, {1e3, " us"}, {1, " ns"}}};
 constexpr double kKi = 1024;
-constexpr std::array<Step, 4> kBytes{
+constexpr std::array<UnitStep, 4> kBytes{
     {{kKi * kKi * kKi, " GiB"}, {kKi * kKi, " MiB"}, {kKi, " KiB"}, {1, " B"}}};
-constexpr std::array<Step, 4> kCounts{{{1e9, " G"}, {1e6, " M"}, {1e3, " k"}, {1, ""}}};
+constexpr std::array<UnitStep, 4> kCounts{{{1e9, " G"}, {1e6, " M"}, {1e3, " k"}, {1, ""}}};
 
 // Counts of four digits are read as they are.
 std::string CountText(double value) {

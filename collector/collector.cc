@@ -49,6 +49,8 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(const CollectorOptio
   collector->nodes_ = std::make_unique<NodesService>(collector->reader_.get(), &collector->fleet_);
   collector->runs_ =
       std::make_unique<RunsService>(collector->store_.get(), collector->reader_.get());
+  collector->datasets_ =
+      std::make_unique<DatasetsService>(collector->store_.get(), &collector->fleet_, clock);
   const auto status = collector->Listen(options);
   if (!status.ok()) return status;
   return collector;
@@ -74,6 +76,7 @@ absl::Status Collector::Listen(const CollectorOptions& options) {
   builder.RegisterService(control_.get());
   builder.RegisterService(nodes_.get());
   builder.RegisterService(runs_.get());
+  builder.RegisterService(datasets_.get());
   server_ = builder.BuildAndStart();
   const bool is_unix = absl::StartsWith(options.listen, "unix:");
   if (server_ == nullptr || (!options.listen.empty() && !is_unix && port == 0)) {

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "collector/control.h"
+#include "collector/datasets.h"
 #include "collector/fault_feed.h"
 #include "collector/fleet.h"
 #include "collector/ingest.h"
@@ -53,6 +54,7 @@ class Collector {
   std::unique_ptr<Control> control_;
   std::unique_ptr<NodesService> nodes_;
   std::unique_ptr<RunsService> runs_;
+  std::unique_ptr<DatasetsService> datasets_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -10,7 +10,7 @@ namespace faultline {
 namespace {
 
 // Different faults that may wait for one watcher; a state is about a kilobyte.
-constexpr std::size_t kMaxWaiting = 2048;
+constexpr std::size_t kMaxWatcherBacklog = 2048;
 
 }  // namespace
 
@@ -46,7 +46,7 @@ void FaultWatch::Enqueue(const v1::FaultState& state) {
     if (Supersedes(state, found->second)) found->second = state;
     return;
   }
-  if (waiting_.size() >= kMaxWaiting) {
+  if (waiting_.size() >= kMaxWatcherBacklog) {
     finished_ = true;
     Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "the watcher reads too slowly; watch again"});
     return;

@@ -19,7 +19,7 @@ namespace {
 
 // Messages that may wait for a node that does not read. An Ack follows each batch and a batch is
 // read only after it, so only commands can pile up.
-constexpr std::size_t kMaxWaiting = 256;
+constexpr std::size_t kMaxOutgoing = 256;
 
 // Who shares the streams' work; all outlive the server.
 struct Parts {
@@ -105,7 +105,7 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
   // False: it cannot go out any more, or too many wait already.
   bool Write(v1::CollectorMessage message) {
     const absl::MutexLock lock(&mutex_);
-    if (finished_ || outgoing_.size() >= kMaxWaiting) return false;
+    if (finished_ || outgoing_.size() >= kMaxOutgoing) return false;
     outgoing_.push_back(std::move(message));
     if (outgoing_.size() == 1) StartWrite(&outgoing_.front());
     return true;

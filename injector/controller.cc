@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<Injection>> Controller::Prepare(const v1::FaultSp
         absl::StrCat("this host is halted: ", halt_.reason(),
                      "; root releases it on the host with `faultline release`"));
   }
+  if (!closed_.empty()) return absl::UnavailableError(closed_);
   if (absl::Status status = guard_.CheckDuration(spec); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Injection>> injection =
       Injection::Plan(host_, clock_, spec, commanded, guard_);
@@ -131,7 +132,12 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
   Tell(injection->state());
   active_.push_back({.injection = std::move(injection)});
   Active& active = active_.back();
-  if (absl::Status applied = active.injection->Apply(); !applied.ok()) {
+  absl::Status applied = active.injection->Apply();
+  if (applied.ok()) {
+    Tell(active.injection->state());
+    applied = active.injection->Confirm();
+  }
+  if (!applied.ok()) {
     applied = NotTheCommand(applied);
     End(active, v1::PHASE_FAILED, std::string(applied.message()));
     DropFinished();
@@ -239,6 +245,7 @@ void Controller::Unwatch(int watch) {
 
 bool Controller::EndAll(const std::string& reason) {
   const absl::MutexLock lock(&mutex_);
+  closed_ = reason;
   EndEach(reason);
   return active_.empty();
 }

@@ -68,7 +68,8 @@ class Controller {
   int Watch(bool active_only, Watcher watcher);
   void Unwatch(int watch);
 
-  // Ends every fault; `reason` stands in their states. False: some could not be undone yet.
+  // Ends every fault and refuses new ones from now on; `reason` stands in their states. False: some
+  // could not be undone yet.
   bool EndAll(const std::string& reason);
 
   // Faults of an earlier process that Create undid, or tried to.
@@ -142,6 +143,8 @@ class Controller {
   std::deque<v1::FaultState> finished_ ABSL_GUARDED_BY(mutex_);
   // Oldest first; never journaled, because nothing was changed.
   std::deque<v1::FaultState> refused_ ABSL_GUARDED_BY(mutex_);
+  // Set by EndAll: why nothing starts any more.
+  std::string closed_ ABSL_GUARDED_BY(mutex_);
   std::map<int, Watcher> watches_ ABSL_GUARDED_BY(mutex_);
   int last_watch_ ABSL_GUARDED_BY(mutex_) = 0;
   std::optional<v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);

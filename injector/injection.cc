@@ -159,13 +159,17 @@ void Injection::Stamp(v1::Edge* edge, std::int64_t begin_ns) {
 }
 
 absl::Status Injection::Apply() {
-  const std::int64_t begin_ns = clock_->Now().boottime_ns;
+  apply_ns_ = clock_->Now().boottime_ns;
   for (const std::unique_ptr<Lever>& lever : levers_) {
     if (absl::Status status = lever->Apply(); !status.ok()) return status;
   }
   SetPhase(v1::PHASE_APPLIED);
+  return absl::OkStatus();
+}
+
+absl::Status Injection::Confirm() {
   if (absl::Status status = Verify(); !status.ok()) return status;
-  Stamp(state_.mutable_edges()->mutable_acked(), begin_ns);
+  Stamp(state_.mutable_edges()->mutable_acked(), apply_ns_);
   SetPhase(v1::PHASE_VERIFIED);
   return absl::OkStatus();
 }

@@ -31,9 +31,11 @@ class Injection {
   // One that an earlier process journaled: it can only be undone.
   static std::unique_ptr<Injection> Recover(Host* host, Clock* clock, v1::FaultState state);
 
-  // Pulls the levers in order, reads each back, and stamps `acked`. After a failure Undo must
-  // follow.
+  // Pulls the levers in order: PHASE_APPLIED. After a failure Undo must follow.
   absl::Status Apply();
+
+  // Reads every lever back and stamps `acked`: PHASE_VERIFIED. After a failure Undo must follow.
+  absl::Status Confirm();
 
   // Aborted: something else changed the host under the fault.
   absl::Status Verify();
@@ -68,6 +70,8 @@ class Injection {
   std::vector<std::unique_ptr<Lever>> levers_;
   v1::FaultState state_;
   std::vector<std::string> notes_;
+  // When Apply began: the fault took hold between then and `acked`.
+  std::int64_t apply_ns_ = 0;
   // Phase that it ends in, once undo has begun.
   v1::Phase final_ = v1::PHASE_UNSPECIFIED;
 };

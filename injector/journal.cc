@@ -26,6 +26,10 @@ constexpr const char* kSchema =
     " boot_id TEXT NOT NULL,"
     " deadline_boottime_ns INTEGER NOT NULL,"
     " state BLOB NOT NULL);"
+    // `change` is a serialised v1::Change: what was made at the start of the service.
+    "CREATE TABLE IF NOT EXISTS standing ("
+    " kind TEXT NOT NULL, object TEXT NOT NULL, change BLOB NOT NULL,"
+    " PRIMARY KEY(kind, object));"
     "CREATE INDEX IF NOT EXISTS open_faults ON faults(open) WHERE open = 1;"
     "PRAGMA user_version = 1;";
 
@@ -195,6 +199,42 @@ absl::StatusOr<std::vector<v1::FaultState>> Journal::Load() {
   }
   if (code != SQLITE_DONE) return Error("read the faults");
   return states;
+}
+
+absl::Status Journal::SaveStanding(const v1::Change& change) {
+  absl::StatusOr<Statement> save =
+      Prepare("INSERT OR REPLACE INTO standing(kind, object, change) VALUES(?1, ?2, ?3)");
+  if (!save.ok()) return save.status();
+  const std::string bytes = change.SerializeAsString();
+  BindText(save->get(), 1, change.kind());
+  BindText(save->get(), 2, change.object());
+  sqlite3_bind_blob(save->get(), 3, bytes.data(), static_cast<int>(bytes.size()), SQLITE_TRANSIENT);
+  return sqlite3_step(save->get()) == SQLITE_DONE ? absl::OkStatus() : Error("save what stands");
+}
+
+absl::StatusOr<std::vector<v1::Change>> Journal::LoadStanding() {
+  absl::StatusOr<Statement> rows = Prepare("SELECT change FROM standing ORDER BY kind, object");
+  if (!rows.ok()) return rows.status();
+  std::vector<v1::Change> changes;
+  int code = SQLITE_ROW;
+  while ((code = sqlite3_step(rows->get())) == SQLITE_ROW) {
+    v1::Change change;
+    if (!change.ParseFromString(ColumnBytes(rows->get(), 0))) {
+      return absl::DataLossError(absl::StrCat("journal ", path_, ": what stands cannot be read"));
+    }
+    changes.push_back(std::move(change));
+  }
+  if (code != SQLITE_DONE) return Error("read what stands");
+  return changes;
+}
+
+absl::Status Journal::ForgetStanding(const v1::Change& change) {
+  absl::StatusOr<Statement> forget =
+      Prepare("DELETE FROM standing WHERE kind = ?1 AND object = ?2");
+  if (!forget.ok()) return forget.status();
+  BindText(forget->get(), 1, change.kind());
+  BindText(forget->get(), 2, change.object());
+  return sqlite3_step(forget->get()) == SQLITE_DONE ? absl::OkStatus() : Error("forget what stood");
 }
 
 }  // namespace faultline

@@ -35,6 +35,11 @@ class Journal {
   // Every row, oldest first. Rows that cannot be read are kept and complained about.
   absl::StatusOr<std::vector<v1::FaultState>> Load();
 
+  // What stands until the service is removed (the network's planes), by object.
+  absl::Status SaveStanding(const v1::Change& change);
+  absl::StatusOr<std::vector<v1::Change>> LoadStanding();
+  absl::Status ForgetStanding(const v1::Change& change);
+
   const std::vector<std::string>& complaints() const { return complaints_; }
 
  private:

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,10 +21,10 @@
 #include "base/status.h"
 #include "injector/controller.h"
 #include "injector/docs.h"
-#include "injector/host/net.h"
 #include "injector/host/process.h"
 #include "injector/host/real_host.h"
 #include "injector/options.h"
+#include "injector/planes.h"
 #include "injector/server.h"
 
 namespace faultline {
@@ -31,6 +32,9 @@ namespace {
 
 // How long a stopping injector repeats what it could not undo at once; then --undo has to.
 constexpr std::int64_t kEndTimeoutNs = 5 * kNsPerSecond;
+
+// A fault loads the machine on purpose; the undo must not wait in its queue.
+constexpr int kNice = -10;
 
 // Holds the lock until the process ends. FailedPrecondition: another one has it.
 absl::StatusOr<Descriptor> LockStateDir(const std::string& state_dir) {
@@ -59,10 +63,8 @@ std::string FindHelper(const InjectorOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions& options,
-                                                           RealHost* host) {
-  absl::StatusOr<std::unique_ptr<Journal>> journal =
-      Journal::Open(options.state_dir + "/journal.db");
-  if (!journal.ok()) return journal.status();
+                                                           RealHost* host,
+                                                           std::unique_ptr<Journal> journal) {
   absl::StatusOr<std::string> boot_id = ReadBootId();
   if (!boot_id.ok()) return boot_id.status();
   Controller::Options how;
@@ -76,7 +78,7 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
   how.boot_id = *boot_id;
   how.halt_path = options.state_dir + "/halted";
   how.run_thread = !options.undo;
-  return Controller::Create(std::move(how), host, &Clock::System(), std::move(*journal));
+  return Controller::Create(std::move(how), host, &Clock::System(), std::move(journal));
 }
 
 bool EndEverything(Controller& controller, const std::string& reason) {
@@ -113,11 +115,6 @@ void WaitForSignal(int signals) {
 }
 
 absl::Status Serve(const InjectorOptions& options, Controller& controller, int signals) {
-  for (const std::string& device : options.plane_devices) {
-    if (absl::Status status = SetUpPlane(device); !status.ok()) {
-      return WithContext(status, absl::StrCat("standing plane on ", device));
-    }
-  }
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start({options.run_dir, options.group}, &controller);
   if (!server.ok()) return server.status();
@@ -125,8 +122,9 @@ absl::Status Serve(const InjectorOptions& options, Controller& controller, int s
           "/{agent,root}.sock");
   WaitForSignal(signals);
   LogInfo("stopping");
-  server->reset();
-  return absl::OkStatus();
+  // Before the sockets close, so that watchers hear of it.
+  if (EndEverything(controller, "the injector was stopped")) return absl::OkStatus();
+  return absl::InternalError("not everything is undone: run faultline-injector --undo");
 }
 
 int Run(const InjectorOptions& options, int signals) {
@@ -141,7 +139,20 @@ int Run(const InjectorOptions& options, int signals) {
     LogError(host.status().message());
     return 1;
   }
-  absl::StatusOr<std::unique_ptr<Controller>> controller = MakeController(options, host->get());
+  absl::StatusOr<std::unique_ptr<Journal>> journal =
+      Journal::Open(options.state_dir + "/journal.db");
+  if (!journal.ok()) {
+    LogError(journal.status().message());
+    return 1;
+  }
+  if (options.remove_planes) {
+    const absl::Status removed = RemovePlanes(**journal, **host);
+    if (!removed.ok()) LogError(removed.message());
+    return removed.ok() ? 0 : 1;
+  }
+  if (!options.undo) SetUpPlanes(**journal, options.plane_devices);
+  absl::StatusOr<std::unique_ptr<Controller>> controller =
+      MakeController(options, host->get(), std::move(*journal));
   if (!controller.ok()) {
     LogError(controller.status().message());
     return 1;
@@ -149,9 +160,7 @@ int Run(const InjectorOptions& options, int signals) {
   if (options.undo) return UndoAndTell(**controller) ? 0 : 1;
   const absl::Status served = Serve(options, **controller, signals);
   if (!served.ok()) LogError(served.message());
-  const bool ended = EndEverything(**controller, "the injector was stopped");
-  if (!ended) LogError("not everything is undone: run faultline-injector --undo");
-  return served.ok() && ended ? 0 : 1;
+  return served.ok() ? 0 : 1;
 }
 
 // Signals come through a descriptor, so they are blocked before the first thread starts.
@@ -176,6 +185,8 @@ int main(int argc, char** argv) {
     std::fputs(faultline::FaultsDoc().c_str(), stdout);
     return 0;
   }
+  // Inherited by the threads to come. Without the right to it, deadlines are only less exact.
+  ::setpriority(PRIO_PROCESS, 0, faultline::kNice);
   // Whatever is made below is root's alone until it is given away.
   ::umask(0077);
   return faultline::Run(*options, faultline::BlockSignals());

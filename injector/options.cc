@@ -20,6 +20,8 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
   app.add_option("--protect-cgroup", options.protected_cgroups,
                  "Control group that no fault may touch (repeatable)");
   app.add_flag("--undo", options.undo, "Undo what the journal holds, then exit");
+  app.add_flag("--remove-planes", options.remove_planes,
+               "Take away the standing planes of earlier starts, then exit");
   app.add_flag("--faults-doc", options.faults_doc, "Print the documentation of the faults");
   app.add_option("--group", options.group, "Group that may use agent.sock")->capture_default_str();
   app.add_option("--max-faults", options.max_faults, "Most faults at the same time")

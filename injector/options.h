@@ -23,6 +23,8 @@ struct InjectorOptions {
   std::vector<std::string> protected_cgroups;
   // Undo what the journal holds, print a line for each, and exit.
   bool undo = false;
+  // Take away the standing planes that an earlier start made, and exit.
+  bool remove_planes = false;
   // Print docs/faults.md and exit.
   bool faults_doc = false;
   // May talk on agent.sock.

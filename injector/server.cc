@@ -21,6 +21,7 @@ namespace {
 
 // A spec is some hundred bytes.
 constexpr int kMaxMessageBytes = 256 * 1024;
+constexpr std::chrono::milliseconds kShutdown{200};
 constexpr mode_t kRunDirMode = 0755;
 constexpr mode_t kAgentMode = 0660;
 
@@ -77,9 +78,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
 }
 
 Server::~Server() {
+  // A client that does not read would hold the end up for as long as it is given.
+  const auto until = std::chrono::system_clock::now() + kShutdown;
   for (Socket* socket : {&agent_, &root_}) {
     if (socket->server == nullptr) continue;
-    socket->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+    socket->server->Shutdown(until);
     socket->server->Wait();
   }
 }

@@ -27,7 +27,7 @@ class Server {
   // Listens. The process's umask must keep others out of a new socket (main sets 0077).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options,
                                                        Controller* controller);
-  // Ends open calls within a second.
+  // Ends open calls within 0.2 s.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

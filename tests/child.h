@@ -12,6 +12,9 @@
 
 namespace faultline {
 
+// A user without any right of its own, as the agent runs where it has none yet.
+constexpr int kNobody = 65534;
+
 class Child {
  public:
   struct Options {

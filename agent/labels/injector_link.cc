@@ -23,7 +23,7 @@ constexpr std::chrono::seconds kCommandDeadline{30};
 
 // The injector's journal keeps what ended; here it is needed until every window that it touches is
 // sampled.
-constexpr std::int64_t kForgetAfterNs = 900 * kNsPerSecond;
+constexpr std::int64_t kForgetEndedAfterNs = 900 * kNsPerSecond;
 
 bool Final(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
 
@@ -113,7 +113,7 @@ std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
       }
     }
   }
-  const std::int64_t forget = Clock::System().Now().boottime_ns - kForgetAfterNs;
+  const std::int64_t forget = Clock::System().Now().boottime_ns - kForgetEndedAfterNs;
   const std::lock_guard lock(mutex_);
   std::erase_if(states_, [forget](const auto& entry) {
     const v1::FaultState& state = entry.second;

@@ -42,6 +42,8 @@ class Loader {
 
  private:
   absl::Status FindPrograms();
+  absl::Status FindStorage(const bpf_object* object);
+  absl::Status StorageVerdict(bpf_map_type type) const;
   Plan MakePlan();
   absl::StatusOr<std::string> Choose(const std::string& program, bool twin_will_do) const;
   bool BlameProgram(const Plan& plan, const std::string& program);
@@ -65,6 +67,40 @@ void Loader::Miss(const std::string& map, const absl::Status& reason) {
   wanted_.erase(map);
 }
 
+// Old kernels refuse these with "invalid" or "forbidden", which would mislead.
+absl::Status Loader::StorageVerdict(bpf_map_type type) const {
+  if (type == BPF_MAP_TYPE_TASK_STORAGE &&
+      host_.types->EnumValue("bpf_map_type", "BPF_MAP_TYPE_TASK_STORAGE") < 0) {
+    return absl::UnimplementedError("this kernel has no task storage (Linux 5.11)");
+  }
+  if (type == BPF_MAP_TYPE_SK_STORAGE &&
+      !host_.types->HasFunction("bpf_sk_storage_tracing_allowed")) {
+    return absl::UnimplementedError(
+        "this kernel has no socket storage for tracing programs (Linux 5.11)");
+  }
+  return absl::OkStatus();
+}
+
+// Rules out the optional maps whose storage this kernel has not; an error if the object cannot be
+// without one that it has not.
+absl::Status Loader::FindStorage(const bpf_object* object) {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    absl::Status verdict = StorageVerdict(bpf_map__type(map));
+    if (verdict.ok()) continue;
+    bool optional = false;
+    for (const BpfNeeds& needs : subject_.needs) {
+      if (needs.storage == nullptr || absl::string_view(needs.storage) != bpf_map__name(map)) {
+        continue;
+      }
+      optional = true;
+      if (wanted_.contains(needs.map)) Miss(needs.map, verdict);
+    }
+    if (!optional) return verdict;
+  }
+  return absl::OkStatus();
+}
+
 // Lists the programs and rules out those whose tracepoint this kernel has not.
 absl::Status Loader::FindPrograms() {
   absl::StatusOr<std::unique_ptr<BpfObject>> object =
@@ -80,7 +116,7 @@ absl::Status Loader::FindPrograms() {
           absl::UnimplementedError(absl::StrCat("this kernel has no tracepoint ", tracepoint));
     }
   }
-  return absl::OkStatus();
+  return FindStorage((*object)->get());
 }
 
 BpfNeeds Loader::NeedsOf(const std::string& map) const {

@@ -16,7 +16,7 @@ namespace faultline {
 namespace {
 
 // Rows are copied in pieces of at most this size.
-constexpr size_t kBufferBytes = 128 * 1024;
+constexpr size_t kBufferBytes = 131'072;
 // The kernel's answer for "this map has no batches", which is in no user header.
 constexpr int kErrnoNotSupported = 524;
 

@@ -168,6 +168,7 @@ std::vector<std::pair<size_t, absl::Status>> BpfSource::Start() {
 void BpfSource::StartSubject(const BpfSubject& subject, const BpfHost& host, Failures* failures) {
   const std::vector<Use>& uses = uses_[subject.name];
   std::vector<std::string> maps;
+  maps.reserve(uses.size());
   for (const Use& use : uses) maps.emplace_back(use.field.map);
   LoadedSubject loaded = LoadSubject(subject, maps, host);
   UseMaps(loaded, uses, failures);

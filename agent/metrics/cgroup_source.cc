@@ -83,7 +83,7 @@ CgroupSource::OpenGroup* CgroupSource::Open(const Entity& entity, const CgroupPl
     if (group.descriptors[i]) continue;
     const std::string directory = CgroupTree::Directory(*files_[i].hierarchy, entity.name);
     const std::string path = absl::StrCat(directory, "/", files_[i].name);
-    group.descriptors[i] = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    group.descriptors[i] = OpenFile(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   }
   return &group;
 }

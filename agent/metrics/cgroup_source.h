@@ -49,7 +49,7 @@ class CgroupSource final : public Source {
   struct OpenGroup {
     CgroupPlaces places;
     // By index of files_.
-    std::vector<Descriptor> descriptors;
+    std::vector<OpenFile> descriptors;
     std::int64_t last_read = 0;
   };
 

@@ -15,8 +15,6 @@
 namespace faultline {
 namespace {
 
-// Refreshes after which every directory of every hierarchy is looked at again.
-constexpr std::int64_t kFullRefresh = 16;
 constexpr int kOpenFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
 bool IsDirectory(int parent, const dirent& entry) {
@@ -77,10 +75,10 @@ CgroupWalk::~CgroupWalk() = default;
 
 bool CgroupWalk::Refresh() {
   bool changed = paths_.empty();
-  const bool all = refreshes_++ % kFullRefresh == 0;
-  changed |= RefreshRoots(all);
+  const size_t turn = refreshes_++ % std::max<size_t>(1, roots_.size());
+  for (size_t i = 0; i < roots_.size(); ++i) changed |= RefreshRoot(roots_[i].get(), i == turn);
   if (!changed) return false;
-  if (!all) RefreshRoots(true);
+  for (const std::unique_ptr<Root>& root : roots_) RefreshRoot(root.get(), true);
   paths_.clear();
   for (const std::unique_ptr<Root>& root : roots_) {
     if (root->node.fd >= 0) Collect(&root->node, root->hierarchy, "");
@@ -88,20 +86,16 @@ bool CgroupWalk::Refresh() {
   return true;
 }
 
-bool CgroupWalk::RefreshRoots(bool all) {
-  bool changed = false;
-  for (const std::unique_ptr<Root>& root : roots_) {
-    Node& node = root->node;
-    if (node.fd < 0) node.fd = ::open(root->mount.c_str(), kOpenFlags);
-    struct stat info {};
-    if (node.fd < 0 || ::fstat(node.fd, &info) != 0) continue;
-    node.inode = info.st_ino;
-    const bool listed = node.links == info.st_nlink && info.st_nlink >= 2;
-    node.links = info.st_nlink;
-    if (!listed) changed |= List(&node);
-    changed |= RefreshChildren(&node, all);
-  }
-  return changed;
+bool CgroupWalk::RefreshRoot(Root* root, bool all) {
+  Node& node = root->node;
+  if (node.fd < 0) node.fd = ::open(root->mount.c_str(), kOpenFlags);
+  struct stat info {};
+  if (node.fd < 0 || ::fstat(node.fd, &info) != 0) return false;
+  node.inode = info.st_ino;
+  const bool listed = node.links == info.st_nlink && info.st_nlink >= 2;
+  node.links = info.st_nlink;
+  const bool changed = !listed && List(&node);
+  return RefreshChildren(&node, all) || changed;
 }
 
 bool CgroupWalk::RefreshChildren(Node* node, bool all) {

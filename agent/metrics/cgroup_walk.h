@@ -3,9 +3,10 @@
 // Every control group directory of the hierarchies that metrics come from, found again at each tick
 // at the price of one stat(2) per group: a directory is listed only when its link count says that
 // subdirectories came or went, or when a known one is gone. A group without children is looked at
-// in the first hierarchy that has it; as soon as anything changed, and every 16th time, all of them
-// are. So what is made again within a tick, in another hierarchy only, is found up to 16 ticks
-// late. Owned by CgroupIndex; one thread.
+// in the first hierarchy that has it and in one other hierarchy per tick, in turn; as soon as
+// anything changed, all of them are. So what changes in a later hierarchy only, below a group that
+// had no children there, is found up to as many ticks late as there are hierarchies (5 at most).
+// Owned by CgroupIndex; one thread.
 #pragma once
 
 #include <cstdint>
@@ -49,13 +50,13 @@ class CgroupWalk {
   struct Node;
   struct Root;
 
-  bool RefreshRoots(bool all);
-  bool RefreshChildren(Node* node, bool all);
+  static bool RefreshRoot(Root* root, bool all);
+  static bool RefreshChildren(Node* node, bool all);
   static bool DropGone(Node* node, bool all);
   static bool List(Node* node);
   void Collect(Node* node, std::uint32_t hierarchy, const std::string& path);
 
-  std::int64_t refreshes_ = 0;
+  size_t refreshes_ = 0;
   std::vector<std::unique_ptr<Root>> roots_;
   CgroupPaths paths_;
 };

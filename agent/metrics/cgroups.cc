@@ -18,7 +18,7 @@ constexpr const char* kRootPath = "/";
 // does not push itself out; also how long a failed search for room is not repeated.
 constexpr std::int64_t kRestRefreshes = 10;
 // Folded groups looked at per refresh, a few microseconds each.
-constexpr size_t kProbesPerRefresh = 8;
+constexpr size_t kProbesPerRefresh = 4;
 
 SlotKey KeyOf(const CgroupPlace& place, int slot) { return {{place.id, place.hierarchy, 0}, slot}; }
 

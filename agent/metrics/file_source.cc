@@ -12,7 +12,7 @@
 namespace faultline {
 namespace {
 
-constexpr absl::string_view kEntity = "{entity}";
+constexpr absl::string_view kEntityMark = "{entity}";
 // More than any column that a row names.
 constexpr size_t kMaxColumns = 24;
 
@@ -42,8 +42,8 @@ absl::string_view KeyOf(absl::string_view path, absl::string_view* line) {
 
 // What the key "cpu{entity}" puts before the entity's name; nullopt: it names no entity.
 std::optional<std::string> PatternPrefix(absl::string_view key) {
-  if (!absl::EndsWith(key, kEntity)) return std::nullopt;
-  return std::string(key.substr(0, key.size() - kEntity.size()));
+  if (!absl::EndsWith(key, kEntityMark)) return std::nullopt;
+  return std::string(key.substr(0, key.size() - kEntityMark.size()));
 }
 
 // In unsigned arithmetic: sums that outgrow 64 bits wrap, and so do their differences.

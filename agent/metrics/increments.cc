@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/metrics/increments.h"
 
+#include <cstring>
 #include <utility>
 
 namespace faultline {
@@ -17,6 +18,8 @@ std::optional<std::int64_t> Difference(std::uint64_t before, std::uint64_t now) 
 // the count is taken from the buckets, which makes each increment consistent in itself.
 std::optional<HistogramIncrement> Difference(const histogram& before, const histogram& now) {
   HistogramIncrement increment;
+  // Most groups are idle in most windows, and this is much quicker than 252 comparisons.
+  if (std::memcmp(&before, &now, sizeof(now)) == 0) return increment;
   const std::optional<std::int64_t> sum = Difference(before.sum, now.sum);
   if (!sum.has_value()) return std::nullopt;
   increment.sum = *sum;

@@ -55,6 +55,10 @@ int KernelTypes::EnumValue(const std::string& type, absl::string_view enumerator
   return -1;
 }
 
+bool KernelTypes::HasFunction(const std::string& name) const {
+  return btf__find_by_name_kind(types_.get(), name.c_str(), BTF_KIND_FUNC) > 0;
+}
+
 bool KernelTypes::HasField(const std::string& structure, absl::string_view field) const {
   const int id = btf__find_by_name_kind(types_.get(), structure.c_str(), BTF_KIND_STRUCT);
   if (id < 0) return false;

@@ -28,6 +28,7 @@ class KernelTypes {
   bool FirstArgumentIsPointer(const std::string& name) const;
   // Value of `enumerator` of enum `type`; -1: there is none.
   int EnumValue(const std::string& type, absl::string_view enumerator) const;
+  bool HasFunction(const std::string& name) const;
   bool HasField(const std::string& structure, absl::string_view field) const;
 
  private:

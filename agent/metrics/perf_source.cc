@@ -36,14 +36,14 @@ constexpr int kFirstCpu = 0;
 absl::Status PerfSource::Add(size_t index, const Field& field) {
   const auto* const wanted = std::get_if<PerfField>(&field);
   if (wanted == nullptr) return absl::InvalidArgumentError("not a perf event");
-  const Descriptor probe(OpenEvent(*wanted, kFirstCpu, -1));
+  const OpenFile probe(OpenEvent(*wanted, kFirstCpu, -1));
   if (!probe) return Denied(errno);
   events_.push_back({index, *wanted});
   return absl::OkStatus();
 }
 
 absl::Status PerfSource::Denied(int error) const {
-  const absl::Status status = ErrnoStatus(error, "perf_event_open");
+  absl::Status status = ErrnoStatus(error, "perf_event_open");
   if (error == EACCES || error == EPERM) {
     const absl::StatusOr<absl::string_view> level =
         files_->Read("/proc/sys/kernel/perf_event_paranoid");

@@ -32,7 +32,7 @@ class PerfSource final : public Source {
   };
   // Of one CPU; by index of events_, the first leads.
   struct Group {
-    std::vector<Descriptor> descriptors;
+    std::vector<OpenFile> descriptors;
     std::uint64_t enabled_ns = 0;
     std::uint64_t running_ns = 0;
     std::int64_t last_read = 0;

@@ -78,7 +78,7 @@ absl::Status ReadFrom(int fd, std::string* text) {
   return absl::OkStatus();
 }
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
   if (this != &other) {
     if (fd_ >= 0) ::close(fd_);
     fd_ = other.Release();
@@ -86,11 +86,11 @@ Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
   return *this;
 }
 
-Descriptor::~Descriptor() {
+OpenFile::~OpenFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-int Descriptor::Release() { return std::exchange(fd_, -1); }
+int OpenFile::Release() { return std::exchange(fd_, -1); }
 
 std::string TextFiles::Locate(absl::string_view path) const {
   if (absl::StartsWith(path, "/proc/")) return absl::StrCat(proc_, path.substr(5));
@@ -105,7 +105,7 @@ absl::StatusOr<absl::string_view> TextFiles::Read(absl::string_view path) {
     return absl::string_view(file.text);
   }
   file.tick = tick_;
-  if (!file.fd) file.fd = Descriptor(::open(Locate(path).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.fd) file.fd = OpenFile(::open(Locate(path).c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.fd) {
     file.status = ErrnoStatus(errno, absl::StrCat("open ", path));
     return file.status;

@@ -30,13 +30,13 @@ std::optional<std::uint64_t> ToNumber(absl::string_view word);
 absl::Status ReadFrom(int fd, std::string* text);
 
 // A descriptor that is closed with its owner.
-class Descriptor {
+class OpenFile {
  public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(other.Release()) {}
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor();
+  OpenFile() = default;
+  explicit OpenFile(int fd) : fd_(fd) {}
+  OpenFile(OpenFile&& other) noexcept : fd_(other.Release()) {}
+  OpenFile& operator=(OpenFile&& other) noexcept;
+  ~OpenFile();
 
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
@@ -63,7 +63,7 @@ class TextFiles {
 
  private:
   struct File {
-    Descriptor fd;
+    OpenFile fd;
     std::int64_t tick = -1;
     absl::Status status;
     std::string text;

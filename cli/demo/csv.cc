@@ -19,7 +19,7 @@
 namespace faultline::cli {
 namespace {
 
-absl::StatusOr<std::string> ReadText(const std::string& path) {
+absl::StatusOr<std::string> ReadDatasetFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) return absl::DataLossError(absl::StrCat(path, " is missing"));
   return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
@@ -70,7 +70,7 @@ std::string Sha256(const std::string& text) {
 }  // namespace
 
 absl::StatusOr<CsvFile> CsvFile::Read(const std::string& path) {
-  const absl::StatusOr<std::string> text = ReadText(path);
+  const absl::StatusOr<std::string> text = ReadDatasetFile(path);
   if (!text.ok()) return text.status();
   return Parse(*text, path);
 }
@@ -111,7 +111,7 @@ absl::StatusOr<std::int64_t> ParseTimestamp(absl::string_view text) {
 }
 
 absl::StatusOr<int> VerifyChecksums(const std::string& dir) {
-  const absl::StatusOr<std::string> list = ReadText(dir + "/CHECKSUMS");
+  const absl::StatusOr<std::string> list = ReadDatasetFile(dir + "/CHECKSUMS");
   if (!list.ok()) return list.status();
   std::map<std::string, std::string> sums;
   for (absl::string_view line : absl::StrSplit(*list, '\n', absl::SkipEmpty())) {
@@ -126,7 +126,7 @@ absl::StatusOr<int> VerifyChecksums(const std::string& dir) {
     if (!entry.is_regular_file() || path == "CHECKSUMS") continue;
     const auto sum = sums.find(path);
     if (sum == sums.end()) return absl::DataLossError("CHECKSUMS has no line for " + path);
-    const absl::StatusOr<std::string> text = ReadText(entry.path().string());
+    const absl::StatusOr<std::string> text = ReadDatasetFile(entry.path().string());
     if (!text.ok()) return text.status();
     if (Sha256(*text) != sum->second) {
       return absl::DataLossError(path + " differs from its checksum");

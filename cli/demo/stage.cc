@@ -52,7 +52,7 @@ AgentUser FindAgentUser() {
   return user;
 }
 
-std::string ReadText(const std::string& path) {
+std::string ReadLog(const std::string& path) {
   std::ifstream in(path);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
@@ -153,8 +153,8 @@ absl::Status Stage::Start(const std::string& name, SpawnSpec spec, ExecGroup* gr
 
 std::string Stage::LogTail(const std::string& name) const {
   constexpr size_t kTail = 600;
-  std::string text = ReadText(Log(name));
-  if (name == "nginx") text += ReadText(folder_ + "/server/nginx-error.log");
+  std::string text = ReadLog(Log(name));
+  if (name == "nginx") text += ReadLog(folder_ + "/server/nginx-error.log");
   absl::StripAsciiWhitespace(&text);
   if (text.size() > kTail) text = "..." + text.substr(text.size() - kTail);
   return text.empty() ? "it said nothing" : text;
@@ -230,7 +230,7 @@ absl::Status Stage::StartCollector() {
                address};
   absl::Status status = Start("faultline-collector", std::move(spec), nullptr);
   if (status.ok()) status = AwaitFile(address);
-  collector_address_ = ReadText(address);
+  collector_address_ = ReadLog(address);
   absl::StripAsciiWhitespace(&collector_address_);
   return status;
 }

@@ -25,7 +25,7 @@
 namespace faultline::cli {
 namespace {
 
-absl::StatusOr<std::string> ReadText(const std::string& path) {
+absl::StatusOr<std::string> ReadKernelFile(const std::string& path) {
   std::ifstream in(path);
   std::ostringstream text;
   text << in.rdbuf();
@@ -34,7 +34,7 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
 }
 
 absl::StatusOr<std::int64_t> ReadNumber(const std::string& path) {
-  const absl::StatusOr<std::string> text = ReadText(path);
+  const absl::StatusOr<std::string> text = ReadKernelFile(path);
   if (!text.ok()) return text.status();
   std::int64_t number = 0;
   if (!absl::SimpleAtoi(*text, &number)) {
@@ -45,7 +45,7 @@ absl::StatusOr<std::int64_t> ReadNumber(const std::string& path) {
 
 // Value of "key value" among the lines of `path`.
 absl::StatusOr<std::int64_t> ReadKey(const std::string& path, const std::string& key) {
-  const absl::StatusOr<std::string> text = ReadText(path);
+  const absl::StatusOr<std::string> text = ReadKernelFile(path);
   if (!text.ok()) return text.status();
   for (absl::string_view line : absl::StrSplit(*text, '\n')) {
     std::int64_t number = 0;
@@ -54,7 +54,7 @@ absl::StatusOr<std::int64_t> ReadKey(const std::string& path, const std::string&
   return absl::NotFoundError(absl::StrCat(path, " has no ", key));
 }
 
-struct SocketFree {
+struct DiagSocketFree {
   void operator()(nl_sock* socket) const { nl_socket_free(socket); }
 };
 
@@ -98,7 +98,7 @@ absl::StatusOr<Witness> Witness::Create(const CgroupTree& tree, const std::strin
 }
 
 absl::Status Witness::CountRetransmits() {
-  const std::unique_ptr<nl_sock, SocketFree> socket(nl_socket_alloc());
+  const std::unique_ptr<nl_sock, DiagSocketFree> socket(nl_socket_alloc());
   if (socket == nullptr || nl_connect(socket.get(), NETLINK_SOCK_DIAG) < 0) {
     return absl::InternalError("open a socket for sock_diag");
   }

@@ -274,4 +274,28 @@ absl::StatusOr<std::vector<EventRow>> Catalogue::Events(std::int64_t begin_ns,
   return events;
 }
 
+absl::StatusOr<std::vector<EntityRow>> Catalogue::Entities(std::int64_t begin_ns,
+                                                           std::int64_t end_ns) {
+  Query query(
+      *database_,
+      "SELECT DISTINCT n.name, t.tbl, t.name, t.unit, t.container FROM entities t JOIN "
+      "epochs e ON e.id = t.epoch JOIN nodes n ON n.id = e.node WHERE EXISTS (SELECT 1 FROM "
+      "batches b WHERE b.node = e.node AND b.epoch = e.id AND b.end_ns >= ? AND b.begin_ns "
+      "<= ?) ORDER BY n.name, t.tbl, t.name, t.unit, t.container");
+  query.Int(begin_ns).Int(end_ns);
+  std::vector<EntityRow> entities;
+  const auto status = ForEach(query, [&] {
+    EntityRow row;
+    row.node = query.StringAt(0);
+    row.entity.set_table(query.StringAt(1));
+    row.entity.set_name(query.StringAt(2));
+    row.entity.set_unit(query.StringAt(3));
+    row.entity.set_container(query.StringAt(4));
+    entities.push_back(std::move(row));
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return entities;
+}
+
 }  // namespace faultline

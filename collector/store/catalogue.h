@@ -57,6 +57,11 @@ struct EventRow {
   std::int64_t realtime_ns = 0;
 };
 
+struct EntityRow {
+  std::string node;
+  v1::Entity entity;
+};
+
 // Which batches a reader wants: those of a node whose window touches [begin, end], stored up to
 // `last_id`.
 struct BatchRange {
@@ -102,6 +107,8 @@ class Catalogue {
   // Gaps whose window touches the range or is not known.
   absl::StatusOr<std::vector<GapRow>> Gaps(std::int64_t begin_ns, std::int64_t end_ns);
   absl::StatusOr<std::vector<EventRow>> Events(std::int64_t begin_ns, std::int64_t end_ns);
+  // Every entity of the epochs that have batches in the range, once, by node, table and name.
+  absl::StatusOr<std::vector<EntityRow>> Entities(std::int64_t begin_ns, std::int64_t end_ns);
 
  private:
   explicit Catalogue(std::unique_ptr<Database> database) : database_(std::move(database)) {}

@@ -20,27 +20,27 @@ constexpr Parameter kCpuLimitParameters[] = {
      "time over which the quota is counted; a longer one makes longer stalls"},
 };
 constexpr const char* kCpuLimitSymptoms[] = {"cgroup_cpu_throttled_ns",
-                                             "cgroup_cpu_throttled_periods", "cgroup_cpu_time_ns",
-                                             "sched_runqueue_wait_p99_ns"};
+                                             "cgroup_cpu_throttled_count", "cgroup_cpu_time_ns",
+                                             "sched_runqueue_wait_ns_p99"};
 
 // ---- process.pause: faults/process_pause.cc
 std::unique_ptr<Fault> MakeProcessPause();
 absl::Status ProbeProcessPause(Host& host);
 constexpr const char* kProcessPauseSymptoms[] = {"cgroup_cpu_time_ns",
-                                                 "sched_context_switches_voluntary"};
+                                                 "process_context_switches_voluntary_count"};
 
 // ---- mem.leak: faults/mem_leak.cc
 std::unique_ptr<Fault> MakeMemLeak();
 absl::Status ProbeMemLeak(Host& host);
 constexpr Parameter kMemLeakParameters[] = {
-    {"bytes", Kind::kBytes, "By", 4096, 1e15, nullptr, nullptr,
+    {"bytes", Kind::kBytes, "By", 4096, 1099511627776.0, nullptr, nullptr,
      "memory that is touched and held inside the group at the end of the ramp"},
-    {"rate", Kind::kBytes, "By/s", 4096, 1e12, "64MiB/s", nullptr, "how fast it grows"},
+    {"rate", Kind::kBytes, "By/s", 4096, 1099511627776.0, "64MiB/s", nullptr, "how fast it grows"},
     {"allow_oom", Kind::kChoice, "", 0, 0, "no", "no|yes",
      "go on where the group's memory limit is lower than what it would then use"},
 };
 constexpr const char* kMemLeakSymptoms[] = {"cgroup_memory_usage_bytes",
-                                            "memory_reclaim_memcg_p99_ns"};
+                                            "cgroup_memory_events_max_count"};
 
 // ---- net.loss: faults/net_loss.cc
 std::unique_ptr<Fault> MakeNetLoss();

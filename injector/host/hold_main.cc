@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -131,5 +132,7 @@ int main(int argc, char** argv) {
                       faultline::kHoldReportFd, 0);
   if (page == MAP_FAILED) return 2;
   faultline::OfferToDie();
+  // The injector's own priority is not for its helpers.
+  ::setpriority(PRIO_PROCESS, 0, 0);
   return faultline::Hold(bytes, rate, static_cast<faultline::HoldReport*>(page));
 }

@@ -219,9 +219,8 @@ absl::Status ProbeOutbound() {
 absl::Status ProbeRate() {
   absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
   if (!netlink.ok()) return netlink.status();
-  for (const char* kind : {"htb", "bfifo"}) {
-    if (absl::Status status = (*netlink)->ProbeQdisc(kind); !status.ok()) return status;
-  }
+  // bfifo, the queue of a class, is a part of every kernel with queueing disciplines.
+  if (absl::Status status = (*netlink)->ProbeHtb(); !status.ok()) return status;
   return ProbeProgram("steer_rate");
 }
 

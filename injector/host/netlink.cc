@@ -243,19 +243,18 @@ absl::Status Netlink::AddLeaf(int ifindex, std::uint32_t parent_class, absl::str
                   absl::StrCat("add leaf ", kind, " to class ", ClassName(parent_class)));
 }
 
-// A discipline is looked up before it is initialised, and htb, tbf and bfifo refuse to be
-// initialised without options before anything is grafted (net/sched/sch_api.c, qdisc_create): "no
-// such kind" is told apart from "no options" without touching the device.
-absl::Status Netlink::ProbeQdisc(absl::string_view kind) {
+// A discipline is looked up before it is initialised, and htb refuses to be initialised without
+// options before anything is grafted (net/sched/sch_htb.c, htb_init): "no such kind" is told apart
+// from "no options" without touching the device. Only for htb: bfifo, for one, has defaults and
+// would be grafted.
+absl::Status Netlink::ProbeHtb() {
   constexpr int kLoopback = 1;
   const Message message =
       TrafficMessage(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, kLoopback, TC_H_ROOT, 0);
-  PutString(message.get(), TCA_KIND, kind);
-  absl::Status status = Exchange(message.get(), absl::StrCat("probe qdisc ", kind));
+  PutString(message.get(), TCA_KIND, "htb");
+  absl::Status status = Exchange(message.get(), "probe qdisc htb");
   if (status.code() == absl::StatusCode::kInvalidArgument) return absl::OkStatus();
-  if (absl::IsNotFound(status)) {
-    return absl::UnimplementedError(absl::StrCat("this kernel has no qdisc ", kind));
-  }
+  if (absl::IsNotFound(status)) return absl::UnimplementedError("this kernel has no qdisc htb");
   return status;
 }
 

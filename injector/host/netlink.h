@@ -68,9 +68,8 @@ class Netlink {
   // `limit` in the kind's own unit; 0 leaves the kind's defaults.
   absl::Status AddLeaf(int ifindex, std::uint32_t parent_class, absl::string_view kind,
                        std::uint32_t limit);
-  // OK if the kernel has a queueing discipline of that kind; found out without making one.
-  // Unimplemented if not.
-  absl::Status ProbeQdisc(absl::string_view kind);
+  // OK if the kernel has htb, found out without making one; Unimplemented if not.
+  absl::Status ProbeHtb();
 
   absl::StatusOr<std::vector<HtbClass>> Classes(int ifindex);
   // NotFound: the device has no class of that handle.

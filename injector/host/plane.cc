@@ -169,10 +169,10 @@ absl::Status CheckPlane(Netlink& netlink, const NetDevice& device) {
   if (!root.ok()) return root.status();
   if (IsPlane(*root)) return absl::OkStatus();
   const absl::Status replaceable = CheckReplaceable(device, *root);
-  return absl::FailedPreconditionError(
-      absl::StrCat("device ", device.name, " has no standing plane: ",
-                   replaceable.ok() ? "name the device to the injector's start, which sets it up"
-                                    : std::string(replaceable.message())));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "device ", device.name, " has no standing plane: ",
+      replaceable.ok() ? absl::StrCat("start faultline-injector with --plane-device ", device.name)
+                       : std::string(replaceable.message())));
 }
 
 absl::Status CheckSink(Netlink& netlink, const NetDevice& device) {

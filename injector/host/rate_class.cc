@@ -44,7 +44,7 @@ absl::StatusOr<std::uint32_t> FreeClass(Netlink& netlink, const NetDevice& devic
       absl::StrCat("all classes of the plane on ", device.name, " are taken"));
 }
 
-std::int64_t Signed(std::uint64_t count) { return static_cast<std::int64_t>(count); }
+std::int64_t SignedCount(std::uint64_t count) { return static_cast<std::int64_t>(count); }
 
 }  // namespace
 
@@ -177,11 +177,11 @@ Evidence RateClassLever::Measure() {
   }
   Evidence evidence;
   if (!seen_) return evidence;
-  evidence.dose.push_back(MakeDose("packets_shaped", "{packet}", Signed(last_.packets)));
-  evidence.dose.push_back(MakeDose("bytes_shaped", "By", Signed(last_.bytes)));
-  evidence.dose.push_back(MakeDose("queued_bytes", "By", Signed(last_.queued_bytes), true));
-  evidence.dose.push_back(MakeDose("overlimits", "1", Signed(last_.overlimits)));
-  evidence.dose.push_back(MakeDose("packets_dropped", "{packet}", Signed(last_.drops)));
+  evidence.dose.push_back(MakeDose("packets_shaped", "{packet}", SignedCount(last_.packets)));
+  evidence.dose.push_back(MakeDose("bytes_shaped", "By", SignedCount(last_.bytes)));
+  evidence.dose.push_back(MakeDose("queued_bytes", "By", SignedCount(last_.queued_bytes), true));
+  evidence.dose.push_back(MakeDose("overlimits", "1", SignedCount(last_.overlimits)));
+  evidence.dose.push_back(MakeDose("packets_dropped", "{packet}", SignedCount(last_.drops)));
   return evidence;
 }
 

@@ -23,7 +23,6 @@ namespace {
 constexpr int kSeconds = 60;
 constexpr int kWarmUpSeconds = 5;
 constexpr std::uint16_t kExporterPort = 19100;
-constexpr int kNobody = 65534;
 
 // User and system time of a process, seconds.
 double CpuSeconds(pid_t pid) {

@@ -19,7 +19,6 @@
 namespace faultline {
 namespace {
 
-constexpr int kNobody = 65534;
 constexpr std::int64_t kLoadNs = 8 * kNsPerSecond;
 
 struct Cost {

@@ -19,7 +19,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::string kEpoch = "epoch-0123456789";
+const std::string kControlEpoch = "epoch-0123456789";
 
 // A node that answers commands on a thread of its own.
 class AnsweringNode {
@@ -28,7 +28,7 @@ class AnsweringNode {
   AnsweringNode(const std::shared_ptr<grpc::Channel>& channel, const std::string& name,
                 Answer answer)
       : node_(channel) {
-    node_.Hello(TestHello(name, kEpoch));
+    node_.Hello(TestHello(name, kControlEpoch));
     thread_ = std::jthread([this, answer = std::move(answer)] {
       v1::CollectorMessage message;
       while (node_.Read(&message)) {
@@ -250,7 +250,7 @@ TEST_F(ControlTest, WatchTellsWhatIsKnownThenEachChange) {
   EXPECT_EQ(state.node(), "n1");
   BatchBuilder builder;
   *builder.batch().add_faults() = Fault("f1", v1::PHASE_UNDONE, 5);
-  node->node().Send(builder.Encode(kEpoch, 1));
+  node->node().Send(builder.Encode(kControlEpoch, 1));
   ASSERT_TRUE(watch->Read(&state));
   EXPECT_EQ(state.phase(), v1::PHASE_UNDONE);
   context.TryCancel();

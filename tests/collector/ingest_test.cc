@@ -16,7 +16,7 @@
 namespace faultline {
 namespace {
 
-const std::string kEpoch = "epoch-0123456789";
+const std::string kIngestEpoch = "epoch-0123456789";
 const std::string kOtherEpoch = "epoch-9876543210";
 
 BatchBuilder OneFrame(std::int64_t second) {
@@ -61,8 +61,8 @@ class IngestTest : public testing::Test {
 
 TEST_F(IngestTest, BatchIsStoredAsItCameAndAcknowledged) {
   auto node = Connect();
-  EXPECT_EQ(node->Hello(TestHello("n1", kEpoch)), 0U);
-  const v1::EncodedBatch batch = OneFrame(5).Encode(kEpoch, 1);
+  EXPECT_EQ(node->Hello(TestHello("n1", kIngestEpoch)), 0U);
+  const v1::EncodedBatch batch = OneFrame(5).Encode(kIngestEpoch, 1);
   EXPECT_EQ(node->Deliver(batch), 1U);
   auto catalogue = collector_->store().OpenCatalogue();
   ASSERT_TRUE(catalogue.ok());
@@ -81,26 +81,26 @@ TEST_F(IngestTest, BatchIsStoredAsItCameAndAcknowledged) {
 
 TEST_F(IngestTest, DuplicateIsAcknowledgedAndStoredOnce) {
   auto node = Connect();
-  node->Hello(TestHello("n1", kEpoch));
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 1)), 1U);
-  EXPECT_EQ(node->Deliver(OneFrame(6).Encode(kEpoch, 2)), 2U);
-  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 1)), 2U);
+  node->Hello(TestHello("n1", kIngestEpoch));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kIngestEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(6).Encode(kIngestEpoch, 2)), 2U);
+  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kIngestEpoch, 1)), 2U);
   EXPECT_EQ(Count("SELECT count(*) FROM batches"), 2);
 }
 
 TEST_F(IngestTest, MarkSurvivesRestartAndTellsWhereToGoOn) {
   {
     auto node = Connect();
-    node->Hello(TestHello("n1", kEpoch));
+    node->Hello(TestHello("n1", kIngestEpoch));
     for (std::uint64_t i = 1; i <= 5; ++i) {
-      node->Deliver(OneFrame(static_cast<std::int64_t>(i)).Encode(kEpoch, i));
+      node->Deliver(OneFrame(static_cast<std::int64_t>(i)).Encode(kIngestEpoch, i));
     }
   }
   Open();
   auto node = Connect();
-  EXPECT_EQ(node->Hello(TestHello("n1", kEpoch)), 5U);
-  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 5)), 5U);
-  EXPECT_EQ(node->Deliver(OneFrame(6).Encode(kEpoch, 6)), 6U);
+  EXPECT_EQ(node->Hello(TestHello("n1", kIngestEpoch)), 5U);
+  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kIngestEpoch, 5)), 5U);
+  EXPECT_EQ(node->Deliver(OneFrame(6).Encode(kIngestEpoch, 6)), 6U);
   EXPECT_EQ(Count("SELECT count(*) FROM batches"), 6);
   // Another start of the agent counts from the beginning.
   EXPECT_EQ(node->Hello(TestHello("n1", kOtherEpoch)), 0U);
@@ -112,27 +112,27 @@ TEST_F(IngestTest, BacklogOfEarlierEpochIsTakenOnTheSameStream) {
   auto node = Connect();
   node->Hello(TestHello("n1", kOtherEpoch));
   EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kOtherEpoch, 1)), 1U);
-  EXPECT_EQ(node->Deliver(OneFrame(2).Encode(kEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(2).Encode(kIngestEpoch, 1)), 1U);
   EXPECT_EQ(node->Deliver(OneFrame(3).Encode(kOtherEpoch, 2)), 2U);
 }
 
 TEST_F(IngestTest, HoleHoldsTheMarkAndIsReportedOnceUntilAGapNamesIt) {
   auto node = Connect();
-  node->Hello(TestHello("n1", kEpoch));
-  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kEpoch, 1)), 1U);
-  EXPECT_EQ(node->Deliver(OneFrame(4).Encode(kEpoch, 4)), 1U);
-  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kEpoch, 5)), 1U);
+  node->Hello(TestHello("n1", kIngestEpoch));
+  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kIngestEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(4).Encode(kIngestEpoch, 4)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(5).Encode(kIngestEpoch, 5)), 1U);
   EXPECT_EQ(Count("SELECT count(*) FROM events WHERE kind = 'sequence_hole'"), 1);
   BatchBuilder builder = OneFrame(6);
   auto* gap = builder.batch().add_gaps();
-  gap->set_epoch(kEpoch);
+  gap->set_epoch(kIngestEpoch);
   gap->set_first_sequence(2);
   gap->set_last_sequence(3);
   gap->set_begin_boottime_ns(2 * kNsPerSecond);
   gap->set_end_boottime_ns(4 * kNsPerSecond);
   gap->set_samples(17);
   gap->set_reason("buffer_full");
-  EXPECT_EQ(node->Deliver(builder.Encode(kEpoch, 6)), 6U);
+  EXPECT_EQ(node->Deliver(builder.Encode(kIngestEpoch, 6)), 6U);
   EXPECT_EQ(Count("SELECT sum(samples) FROM gaps"), 17);
   EXPECT_EQ(Count("SELECT begin_ns FROM gaps"), 1'002 * kNsPerSecond);
   EXPECT_EQ(Count("SELECT count(*) FROM events"), 1);
@@ -141,22 +141,22 @@ TEST_F(IngestTest, HoleHoldsTheMarkAndIsReportedOnceUntilAGapNamesIt) {
 TEST_F(IngestTest, BatchThatCanNeverBeStoredIsRejectedNamedAndPassed) {
   BatchBuilder wrong_columns = OneFrame(2);
   wrong_columns.batch().mutable_frames(0)->mutable_tables(0)->mutable_columns()->RemoveLast();
-  v1::EncodedBatch flipped = OneFrame(2).Encode(kEpoch, 1);
+  v1::EncodedBatch flipped = OneFrame(2).Encode(kIngestEpoch, 1);
   flipped.mutable_payload()->back() ^= 1;
-  v1::EncodedBatch short_size = OneFrame(2).Encode(kEpoch, 1);
+  v1::EncodedBatch short_size = OneFrame(2).Encode(kIngestEpoch, 1);
   short_size.set_decoded_bytes(short_size.decoded_bytes() - 1);
-  v1::EncodedBatch huge = OneFrame(2).Encode(kEpoch, 1);
+  v1::EncodedBatch huge = OneFrame(2).Encode(kIngestEpoch, 1);
   huge.set_decoded_bytes(1U << 30);
   BatchBuilder unknown_schema = OneFrame(2);
   unknown_schema.batch().set_schema_id(77);
-  std::vector<v1::EncodedBatch> bad = {wrong_columns.Encode(kEpoch, 1),
+  std::vector<v1::EncodedBatch> bad = {wrong_columns.Encode(kIngestEpoch, 1),
                                        flipped,
                                        short_size,
                                        huge,
-                                       unknown_schema.Encode(kEpoch, 1),
-                                       BatchBuilder::EncodeBytes("\xff\xff", kEpoch, 1)};
+                                       unknown_schema.Encode(kIngestEpoch, 1),
+                                       BatchBuilder::EncodeBytes("\xff\xff", kIngestEpoch, 1)};
   auto node = Connect();
-  node->Hello(TestHello("n1", kEpoch));
+  node->Hello(TestHello("n1", kIngestEpoch));
   std::uint64_t sequence = 0;
   for (v1::EncodedBatch& batch : bad) {
     batch.set_sequence(++sequence);
@@ -164,43 +164,43 @@ TEST_F(IngestTest, BatchThatCanNeverBeStoredIsRejectedNamedAndPassed) {
     const v1::CollectorMessage reject = node->Read();
     ASSERT_TRUE(reject.has_reject()) << reject.ShortDebugString();
     EXPECT_EQ(reject.reject().sequence(), sequence);
-    EXPECT_EQ(reject.reject().epoch(), kEpoch);
+    EXPECT_EQ(reject.reject().epoch(), kIngestEpoch);
     EXPECT_FALSE(reject.reject().reason().empty());
     const v1::CollectorMessage ack = node->Read();
     ASSERT_TRUE(ack.has_ack());
     EXPECT_EQ(ack.ack().durable_sequence(), sequence);
   }
-  EXPECT_EQ(node->Deliver(OneFrame(9).Encode(kEpoch, sequence + 1)), sequence + 1);
+  EXPECT_EQ(node->Deliver(OneFrame(9).Encode(kIngestEpoch, sequence + 1)), sequence + 1);
   EXPECT_EQ(Count("SELECT count(*) FROM gaps WHERE reason = 'rejected'"), 6);
   // The node's own record replaces ours.
   BatchBuilder builder = OneFrame(10);
   auto* gap = builder.batch().add_gaps();
-  gap->set_epoch(kEpoch);
+  gap->set_epoch(kIngestEpoch);
   gap->set_first_sequence(1);
   gap->set_last_sequence(sequence);
   gap->set_begin_boottime_ns(1);
   gap->set_end_boottime_ns(2);
   gap->set_samples(99);
   gap->set_reason("rejected");
-  EXPECT_EQ(node->Deliver(builder.Encode(kEpoch, sequence + 2)), sequence + 2);
+  EXPECT_EQ(node->Deliver(builder.Encode(kIngestEpoch, sequence + 2)), sequence + 2);
   EXPECT_EQ(Count("SELECT count(*) FROM gaps"), 1);
   EXPECT_EQ(Count("SELECT sum(samples) FROM gaps"), 99);
 }
 
 TEST_F(IngestTest, SecondStreamOfANodeReplacesTheFirst) {
   auto first = Connect();
-  first->Hello(TestHello("n1", kEpoch));
+  first->Hello(TestHello("n1", kIngestEpoch));
   auto second = Connect();
-  second->Hello(TestHello("n1", kEpoch));
+  second->Hello(TestHello("n1", kIngestEpoch));
   const grpc::Status ended = first->Finish(false);
   EXPECT_EQ(ended.error_code(), grpc::StatusCode::ABORTED) << ended.error_message();
-  EXPECT_EQ(second->Deliver(OneFrame(1).Encode(kEpoch, 1)), 1U);
+  EXPECT_EQ(second->Deliver(OneFrame(1).Encode(kIngestEpoch, 1)), 1U);
   EXPECT_THAT(collector_->fleet().Connected(), testing::ElementsAre("n1"));
 }
 
 TEST_F(IngestTest, WrongHelloEndsTheStreamWithTheReason) {
   const auto with = [](auto change) {
-    v1::Hello hello = TestHello("n1", kEpoch);
+    v1::Hello hello = TestHello("n1", kIngestEpoch);
     change(&hello);
     return hello;
   };
@@ -226,15 +226,15 @@ TEST_F(IngestTest, WrongHelloEndsTheStreamWithTheReason) {
     EXPECT_FALSE(status.error_message().empty());
   }
   auto node = Connect();
-  node->Send(OneFrame(1).Encode(kEpoch, 1));
+  node->Send(OneFrame(1).Encode(kIngestEpoch, 1));
   EXPECT_EQ(node->Finish(false).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(Count("SELECT count(*) FROM nodes"), 0);
 }
 
 TEST_F(IngestTest, SchemaIdWithOtherColumnsIsRefused) {
   auto node = Connect();
-  node->Hello(TestHello("n1", kEpoch));
-  v1::Hello hello = TestHello("n1", kEpoch);
+  node->Hello(TestHello("n1", kIngestEpoch));
+  v1::Hello hello = TestHello("n1", kIngestEpoch);
   hello.mutable_schema()->mutable_tables(0)->mutable_columns(0)->set_name("other_ns");
   v1::NodeMessage message;
   *message.mutable_hello() = hello;
@@ -242,24 +242,24 @@ TEST_F(IngestTest, SchemaIdWithOtherColumnsIsRefused) {
   EXPECT_EQ(node->Finish(false).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   // Words may change; the columns are the same.
   auto again = Connect();
-  hello = TestHello("n1", kEpoch);
+  hello = TestHello("n1", kIngestEpoch);
   hello.mutable_schema()->mutable_tables(0)->mutable_columns(0)->set_reason("no PMU");
   again->Hello(hello);
 }
 
 TEST_F(IngestTest, OlderSchemaOfTheNodeIsStillUnderstood) {
   auto node = Connect();
-  node->Hello(TestHello("n1", kEpoch));
+  node->Hello(TestHello("n1", kIngestEpoch));
   v1::Hello hello = TestHello("n1", kOtherEpoch);
   hello.mutable_schema()->set_id(2);
   hello.mutable_schema()->mutable_tables()->RemoveLast();
   node->Hello(hello);
-  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kIngestEpoch, 1)), 1U);
 }
 
 TEST_F(IngestTest, FaultToldAtOnceAndInBatchKeepsTheNewest) {
   auto node = Connect();
-  node->Hello(TestHello("n1", kEpoch));
+  node->Hello(TestHello("n1", kIngestEpoch));
   v1::FaultState fault;
   fault.mutable_spec()->set_id("f1");
   fault.set_phase(v1::PHASE_UNDONE);
@@ -271,7 +271,7 @@ TEST_F(IngestTest, FaultToldAtOnceAndInBatchKeepsTheNewest) {
   fault.set_phase(v1::PHASE_VERIFIED);
   fault.mutable_edges()->clear_undone();
   *builder.batch().add_faults() = fault;
-  EXPECT_EQ(node->Deliver(builder.Encode(kEpoch, 1)), 1U);
+  EXPECT_EQ(node->Deliver(builder.Encode(kIngestEpoch, 1)), 1U);
   auto catalogue = collector_->store().OpenCatalogue();
   const auto faults = (*catalogue)->Faults("", false, 10);
   ASSERT_TRUE(faults.ok());

@@ -58,8 +58,8 @@ TEST_F(ControllerTest, LimitsTheCpu_UntilTheDeadline) {
   EXPECT_EQ(ended.reason(), "");
   EXPECT_EQ(ended.edges().undone().boottime_ns(), begin_ns + 10 * kNsPerSecond);
   EXPECT_EQ(ended.residue_size(), 0);
-  EXPECT_THAT(phases, ElementsAre(v1::PHASE_ACCEPTED, v1::PHASE_JOURNALED, v1::PHASE_VERIFIED,
-                                  v1::PHASE_UNDOING, v1::PHASE_UNDONE));
+  EXPECT_THAT(phases, ElementsAre(v1::PHASE_ACCEPTED, v1::PHASE_JOURNALED, v1::PHASE_APPLIED,
+                                  v1::PHASE_VERIFIED, v1::PHASE_UNDOING, v1::PHASE_UNDONE));
 }
 
 TEST_F(ControllerTest, StampsTheFirstTouchAndTheDose) {

@@ -107,6 +107,22 @@ TEST_F(JournalTest, CarriesOverWhatCanBeReadOfADamagedFile) {
   EXPECT_GT(rows->size(), 10u);
 }
 
+TEST_F(JournalTest, RemembersWhatStands) {
+  v1::Change plane;
+  plane.set_kind("net_plane");
+  plane.set_object("eth0");
+  ASSERT_TRUE(Open()->SaveStanding(plane).ok());
+  plane.set_before("fq");
+  ASSERT_TRUE(Open()->SaveStanding(plane).ok());
+  const auto journal = Open();
+  const auto standing = journal->LoadStanding();
+  ASSERT_TRUE(standing.ok());
+  ASSERT_EQ(standing->size(), 1u);
+  EXPECT_EQ(standing->front().before(), "fq");
+  ASSERT_TRUE(journal->ForgetStanding(plane).ok());
+  EXPECT_TRUE(journal->LoadStanding()->empty());
+}
+
 TEST_F(JournalTest, SaysThatItCannotBeOpened) {
   const auto journal = Journal::Open((folder_ / "none" / "journal.db").string());
   EXPECT_FALSE(journal.ok());

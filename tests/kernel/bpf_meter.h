@@ -24,6 +24,14 @@
 #include "agent/metrics/metric.h"
 #include "base/cgroup_tree.h"
 
+// Skips the test, saying why, if this kernel cannot have `column`; fails if it is refused.
+#define NEED_METRIC(meter, column)                                 \
+  do {                                                             \
+    const absl::Status verdict_ = (meter).Verdict(column);         \
+    if (absl::IsUnimplemented(verdict_)) GTEST_SKIP() << verdict_; \
+    ASSERT_TRUE(verdict_.ok()) << (column) << ": " << verdict_;    \
+  } while (false)
+
 namespace faultline {
 
 class BpfMeter {

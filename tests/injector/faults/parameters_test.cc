@@ -7,18 +7,18 @@
 namespace faultline {
 namespace {
 
-using Kind = Parameter::Kind;
+using ParameterKind = Parameter::Kind;
 using ::testing::HasSubstr;
 
 constexpr Parameter kRow[] = {
-    {"loss", Kind::kPercent, "%", 0.01, 100, "20%", nullptr, "share lost"},
-    {"delay", Kind::kDuration, "ns", 1e6, 1e10, "50ms", nullptr, "time added"},
-    {"bytes", Kind::kBytes, "By", 4096, 1e12, "8M", nullptr, "size"},
-    {"ramp", Kind::kBytes, "By/s", 4096, 1e12, "8M/s", nullptr, "growth"},
-    {"rate", Kind::kRate, "bit/s", 1000, 1e11, "10mbit", nullptr, "speed"},
-    {"cpus", Kind::kNumber, "CPU", 0.05, 64, "1", nullptr, "CPUs"},
-    {"direction", Kind::kChoice, "", 0, 0, "both", "in|out|both", "which way"},
-    {"device", Kind::kText, "", 0, 0, "", nullptr, "which"},
+    {"loss", ParameterKind::kPercent, "%", 0.01, 100, "20%", nullptr, "share lost"},
+    {"delay", ParameterKind::kDuration, "ns", 1e6, 1e10, "50ms", nullptr, "time added"},
+    {"bytes", ParameterKind::kBytes, "By", 4096, 1e12, "8M", nullptr, "size"},
+    {"ramp", ParameterKind::kBytes, "By/s", 4096, 1e12, "8M/s", nullptr, "growth"},
+    {"rate", ParameterKind::kRate, "bit/s", 1000, 1e11, "10mbit", nullptr, "speed"},
+    {"cpus", ParameterKind::kNumber, "CPU", 0.05, 64, "1", nullptr, "CPUs"},
+    {"direction", ParameterKind::kChoice, "", 0, 0, "both", "in|out|both", "which way"},
+    {"device", ParameterKind::kText, "", 0, 0, "", nullptr, "which"},
 };
 
 v1::FaultSpec Spec(const std::string& name, const std::string& text) {
@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Parameters, AreNamedOneByOne_WhenMissing) {
   constexpr Parameter kMandatory[] = {
-      {"cpus", Kind::kNumber, "CPU", 0.05, 64, nullptr, nullptr, "CPU time"}};
+      {"cpus", ParameterKind::kNumber, "CPU", 0.05, 64, nullptr, nullptr, "CPU time"}};
   v1::FaultSpec spec;
   spec.set_type("cpu.limit");
   const auto parsed = Parameters::Parse(kMandatory, spec);

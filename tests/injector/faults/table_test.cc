@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "agent/metrics/metric.h"
 #include "injector/docs.h"
 #include "injector/faults/fault.h"
 #include "tests/fake_clock.h"
@@ -52,6 +54,27 @@ TEST(FaultTable, EveryProbeAnswers) {
   for (const FaultType& type : FaultTypes()) {
     const absl::Status can = type.probe(host);
     EXPECT_TRUE(can.ok() || !can.message().empty()) << type.name;
+  }
+}
+
+// A symptom that is no column would make every verdict "no effect".
+TEST(FaultTable, EverySymptomIsAColumn) {
+  std::set<std::string> columns;
+  for (const Metric& metric : Metrics()) {
+    const std::string table = metric.table == Table::kHost ? "host:" : "";
+    if (metric.table != Table::kHost && metric.table != Table::kCgroup) continue;
+    if (metric.kind != Kind::kHistogram) {
+      columns.insert(table + metric.column);
+      continue;
+    }
+    for (const char* part : {"_p50", "_p90", "_p99", "_count", "_sum"}) {
+      columns.insert(absl::StrCat(table, metric.column, part));
+    }
+  }
+  for (const FaultType& type : FaultTypes()) {
+    for (const char* symptom : type.symptoms) {
+      EXPECT_EQ(columns.count(symptom), 1u) << type.name << ": " << symptom;
+    }
   }
 }
 

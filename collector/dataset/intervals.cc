@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/dataset/intervals.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "collector/store/fault_progress.h"
+
+namespace faultline {
+namespace {
+
+constexpr std::int64_t kForEver = std::numeric_limits<std::int64_t>::max();
+
+bool IsInside(const v1::Edge& edge, std::int64_t begin_ns, std::int64_t end_ns) {
+  return edge.boottime_ns() > begin_ns && edge.boottime_ns() < end_ns;
+}
+
+// The window contains an edge of what the fault does to the host. last_touch is none: it says when
+// the last packet came, not that anything changed.
+bool HasEdge(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end_ns) {
+  const v1::Edges& edges = fault.state.edges();
+  if (IsInside(edges.commanded(), begin_ns, end_ns) || IsInside(edges.acked(), begin_ns, end_ns) ||
+      IsInside(edges.first_touch(), begin_ns, end_ns)) {
+    return true;
+  }
+  if (fault.End() > begin_ns && fault.End() < end_ns) return true;
+  // Between the command and the confirmation the host is in neither state.
+  const std::int64_t settled = fault.Acked() != 0 ? fault.Acked() : fault.End();
+  return fault.Begin() <= begin_ns && settled >= end_ns;
+}
+
+bool IsActive(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end_ns) {
+  return fault.Acked() != 0 && fault.Acked() < end_ns && fault.End() > begin_ns;
+}
+
+LabelState StateOf(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end_ns) {
+  if (HasEdge(fault, begin_ns, end_ns)) return LabelState::kTransition;
+  if (IsActive(fault, begin_ns, end_ns)) return LabelState::kFault;
+  if (begin_ns >= fault.End() && begin_ns < fault.recovered_ns) return LabelState::kRecovery;
+  return LabelState::kNormal;
+}
+
+}  // namespace
+
+bool FaultInterval::Changed() const {
+  return Acked() != 0 || state.phase() == v1::PHASE_FAILED || state.phase() == v1::PHASE_INTERFERED;
+}
+
+std::int64_t FaultInterval::End() const {
+  const std::int64_t undone = state.edges().undone().boottime_ns();
+  if (undone != 0) return undone;
+  if (!IsFinal(state.phase())) return kForEver;
+  return state.deadline_boottime_ns() != 0 ? state.deadline_boottime_ns() : kForEver;
+}
+
+std::int64_t FaultInterval::EndRealtime() const {
+  if (End() == kForEver) return 0;
+  return End() - Begin() + state.edges().commanded().realtime_ns();
+}
+
+bool FaultInterval::Covers(std::int64_t begin_ns, std::int64_t end_ns) const {
+  const std::int64_t touch = state.edges().first_touch().boottime_ns();
+  return touch != 0 && begin_ns >= touch && end_ns <= End();
+}
+
+bool FaultInterval::Touches(std::int64_t begin_ns, std::int64_t end_ns) const {
+  return Changed() && Begin() < end_ns && End() > begin_ns;
+}
+
+bool FaultInterval::IsLabelled() const {
+  return !state.sham() && (verdict == v1::VERDICT_EFFECTIVE || verdict == v1::VERDICT_COLLATERAL);
+}
+
+const char* LabelStateName(LabelState state) {
+  switch (state) {
+    case LabelState::kNormal:
+      return "normal";
+    case LabelState::kUnknown:
+      return "unknown";
+    case LabelState::kRecovery:
+      return "recovery";
+    case LabelState::kFault:
+      return "fault";
+    case LabelState::kTransition:
+      return "transition";
+  }
+  return "";
+}
+
+WindowLabel IntervalTable::Label(const v1::Frame& frame, absl::string_view boot_id) const {
+  const std::int64_t begin = frame.begin_boottime_ns();
+  const std::int64_t end = frame.end_boottime_ns();
+  WindowLabel label;
+  for (const FaultInterval& fault : faults_) {
+    if (!fault.Changed() || OtherBoot(fault.state.boot_id(), boot_id)) continue;
+    const LabelState state = StateOf(fault, begin, end);
+    if (state == LabelState::kNormal) continue;
+    label.faults.push_back(&fault);
+    label.state = std::max(label.state, state);
+    label.fault_active = label.fault_active || IsActive(fault, begin, end);
+    label.label = label.label || (fault.IsLabelled() && fault.Covers(begin, end));
+  }
+  label.facts_differ = label.fault_active != (frame.active_faults_size() > 0);
+  for (const std::string& id : frame.active_faults()) {
+    const bool known = std::any_of(faults_.begin(), faults_.end(), [&](const FaultInterval& fault) {
+      return fault.state.spec().id() == id;
+    });
+    if (known) continue;
+    // The node saw the kernel accept it, so it is a fact, whatever else we know.
+    label.unknown_faults.push_back(id);
+    label.fault_active = true;
+    label.state = std::max(label.state, LabelState::kUnknown);
+  }
+  const bool unseen = std::any_of(unseen_.begin(), unseen_.end(), [&](const Span& span) {
+    return !OtherBoot(span.boot_id, boot_id) && span.begin_ns < end && span.end_ns > begin;
+  });
+  if (unseen) label.state = std::max(label.state, LabelState::kUnknown);
+  return label;
+}
+
+bool IsTarget(const v1::FaultState& fault, absl::string_view table, absl::string_view entity) {
+  const std::string& cgroup = fault.cgroup();
+  if (table == "cgroup") {
+    if (cgroup.empty()) return fault.spec().target().host() && entity == "/";
+    if (cgroup == "/") return entity == "/";
+    return entity == cgroup || absl::StartsWith(entity, absl::StrCat(cgroup, "/"));
+  }
+  if (table == "netdev") return fault.spec().target().interface() == std::string(entity);
+  return table == "host" && fault.spec().target().host();
+}
+
+bool OtherBoot(absl::string_view a, absl::string_view b) {
+  return !a.empty() && !b.empty() && a != b;
+}
+
+}  // namespace faultline

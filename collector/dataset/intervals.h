@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The interval table of one node: what was injected and when, and the one place where the labels of
+// a window are derived from it. All label columns of all files come from Label. docs/dataset.md has
+// the definitions. Immutable after construction.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "faultline/v1/datasets.pb.h"
+#include "faultline/v1/telemetry.pb.h"
+
+namespace faultline {
+
+// A fault as the labels see it. Instants are CLOCK_BOOTTIME ns of its boot.
+struct FaultInterval {
+  v1::FaultState state;
+  v1::Verdict verdict = v1::VERDICT_UNSPECIFIED;
+  // Metrics that moved most; see verdict.h.
+  std::vector<v1::Movement> moved;
+  // Why the verdict is what it is, where that is not plain.
+  std::string note;
+  // End of the recovery; equal to End() where there was none.
+  std::int64_t recovered_ns = 0;
+
+  // It changed something on the host: confirmed by the kernel, or failed half-way.
+  bool Changed() const;
+  std::int64_t Begin() const { return state.edges().commanded().boottime_ns(); }
+  // From here the kernel had it; 0: never.
+  std::int64_t Acked() const { return state.edges().acked().boottime_ns(); }
+  // Undone; without that edge the deadline if the fault is over, and for ever if it is not.
+  std::int64_t End() const;
+  // Real time of the same, 0: not over.
+  std::int64_t EndRealtime() const;
+  // [begin, end] lies wholly between first_touch and End.
+  bool Covers(std::int64_t begin_ns, std::int64_t end_ns) const;
+  // [begin, end] and the time from commanded to End have more than an instant in common.
+  bool Touches(std::int64_t begin_ns, std::int64_t end_ns) const;
+  // An anomaly by its verdict.
+  bool IsLabelled() const;
+};
+
+// A stretch of one boot, CLOCK_BOOTTIME ns.
+struct Span {
+  std::string boot_id;
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+};
+
+enum class LabelState : std::uint8_t { kNormal, kUnknown, kRecovery, kFault, kTransition };
+constexpr int kLabelStates = 5;
+// "normal", "unknown", ...
+const char* LabelStateName(LabelState state);
+
+struct WindowLabel {
+  bool fault_active = false;
+  bool label = false;
+  LabelState state = LabelState::kNormal;
+  // Faults that are active in the window, have an edge in it or are recovering in it; oldest first.
+  std::vector<const FaultInterval*> faults;
+  // Active faults that the node named and that the catalogue does not know.
+  std::vector<std::string> unknown_faults;
+  // Whether a fault is active: the node said one thing in the frame, its faults' edges another.
+  bool facts_differ = false;
+};
+
+class IntervalTable {
+ public:
+  // `unseen`: when the node did not see its injector.
+  IntervalTable(std::vector<FaultInterval> faults, std::vector<Span> unseen)
+      : faults_(std::move(faults)), unseen_(std::move(unseen)) {}
+
+  // The label of the window of `frame`, which belongs to boot `boot_id`.
+  WindowLabel Label(const v1::Frame& frame, absl::string_view boot_id) const;
+
+  const std::vector<FaultInterval>& faults() const { return faults_; }
+
+ private:
+  std::vector<FaultInterval> faults_;
+  std::vector<Span> unseen_;
+};
+
+// The fault acts on this entity: the control group itself or one inside it, the interface, or the
+// host.
+bool IsTarget(const v1::FaultState& fault, absl::string_view table, absl::string_view entity);
+
+// Both are known and differ.
+bool OtherBoot(absl::string_view a, absl::string_view b);
+
+}  // namespace faultline

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The files beside data/: faults.csv, metrics.csv, nodes.csv, entities.csv, gaps.csv and
+// events.csv. Each is small enough to be made whole. Pure functions.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "collector/dataset/layout.h"
+#include "collector/dataset/node_data.h"
+#include "collector/store/catalogue.h"
+
+namespace faultline {
+
+std::string FaultsCsv(const std::vector<NodeData>& nodes);
+std::string MetricsCsv(const Layout& layout);
+std::string NodesCsv(const std::vector<NodeData>& nodes);
+std::string EntitiesCsv(const std::vector<EntityRow>& entities);
+std::string GapsCsv(const std::vector<GapRow>& gaps);
+std::string EventsCsv(const std::vector<EventRow>& events);
+
+// "effective", "no_effect", ...; empty while unknown.
+const char* VerdictName(v1::Verdict verdict);
+// As --target takes it: "cgroup:/x", "host".
+std::string TargetText(const v1::Target& target);
+// "available", "degraded" or "missing".
+const char* AvailabilityName(v1::Availability availability);
+
+}  // namespace faultline

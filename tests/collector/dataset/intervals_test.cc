@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/dataset/intervals.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <string>
+#include <vector>
+
+namespace faultline {
+namespace {
+
+// commanded 100, acked 110, first touch 120, undone 200, recovered 230.
+FaultInterval Fault(v1::Verdict verdict = v1::VERDICT_EFFECTIVE) {
+  FaultInterval fault;
+  fault.state.mutable_spec()->set_id("f");
+  fault.state.set_boot_id("boot");
+  fault.state.set_phase(v1::PHASE_UNDONE);
+  auto* edges = fault.state.mutable_edges();
+  edges->mutable_commanded()->set_boottime_ns(100);
+  edges->mutable_acked()->set_boottime_ns(110);
+  edges->mutable_first_touch()->set_boottime_ns(120);
+  edges->mutable_last_touch()->set_boottime_ns(150);
+  edges->mutable_undone()->set_boottime_ns(200);
+  fault.verdict = verdict;
+  fault.recovered_ns = 230;
+  return fault;
+}
+
+WindowLabel LabelOf(const std::vector<FaultInterval>& faults, std::int64_t begin, std::int64_t end,
+                    const std::string& boot = "boot", const std::vector<Span>& unseen = {}) {
+  static std::deque<IntervalTable> tables;  // labels point into them
+  tables.push_back(IntervalTable(faults, unseen));
+  v1::Frame frame;
+  frame.set_begin_boottime_ns(begin);
+  frame.set_end_boottime_ns(end);
+  return tables.back().Label(frame, boot);
+}
+
+TEST(Label, OfEachPlaceOfTheWindow) {
+  struct Case {
+    const char* what;
+    std::int64_t begin;
+    std::int64_t end;
+    bool active;
+    bool label;
+    LabelState state;
+  };
+  const Case cases[] = {
+      {"before", 80, 100, false, false, LabelState::kNormal},
+      {"command inside", 90, 105, false, false, LabelState::kTransition},
+      {"between command and ack", 101, 109, false, false, LabelState::kTransition},
+      {"ack inside", 105, 115, true, false, LabelState::kTransition},
+      {"acked, untouched", 111, 119, true, false, LabelState::kFault},
+      {"touch inside", 115, 130, true, false, LabelState::kTransition},
+      {"from the touch on", 120, 130, true, true, LabelState::kFault},
+      {"last touch inside", 140, 160, true, true, LabelState::kFault},
+      {"after the last touch", 160, 170, true, true, LabelState::kFault},
+      {"up to the end", 190, 200, true, true, LabelState::kFault},
+      {"end inside", 195, 205, true, false, LabelState::kTransition},
+      {"recovery", 200, 210, false, false, LabelState::kRecovery},
+      {"recovery ends inside", 225, 235, false, false, LabelState::kRecovery},
+      {"recovered", 230, 240, false, false, LabelState::kNormal},
+      {"all of it", 50, 300, true, false, LabelState::kTransition},
+  };
+  for (const Case& test : cases) {
+    const WindowLabel label = LabelOf({Fault()}, test.begin, test.end);
+    EXPECT_EQ(label.fault_active, test.active) << test.what;
+    EXPECT_EQ(label.label, test.label) << test.what;
+    EXPECT_STREQ(LabelStateName(label.state), LabelStateName(test.state)) << test.what;
+    EXPECT_EQ(label.faults.size(), test.state == LabelState::kNormal ? 0U : 1U) << test.what;
+  }
+}
+
+TEST(Label, IsOneOnlyForEffectiveAndCollateral) {
+  EXPECT_TRUE(LabelOf({Fault(v1::VERDICT_EFFECTIVE)}, 130, 140).label);
+  EXPECT_TRUE(LabelOf({Fault(v1::VERDICT_COLLATERAL)}, 130, 140).label);
+  for (const v1::Verdict verdict :
+       {v1::VERDICT_UNSPECIFIED, v1::VERDICT_NO_EFFECT, v1::VERDICT_INTERFERED}) {
+    const WindowLabel label = LabelOf({Fault(verdict)}, 130, 140);
+    EXPECT_FALSE(label.label);
+    EXPECT_TRUE(label.fault_active);
+    EXPECT_EQ(label.state, LabelState::kFault);
+  }
+  FaultInterval sham = Fault();
+  sham.state.set_sham(true);
+  EXPECT_FALSE(LabelOf({sham}, 130, 140).label);
+  EXPECT_TRUE(LabelOf({sham}, 130, 140).fault_active);
+  FaultInterval untouched = Fault();
+  untouched.state.mutable_edges()->clear_first_touch();
+  EXPECT_FALSE(LabelOf({untouched}, 130, 140).label);
+}
+
+TEST(Label, RefusedFaultLeavesNoTraceAndAFailedOneATransition) {
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->clear_acked();
+  fault.state.mutable_edges()->clear_first_touch();
+  fault.recovered_ns = 200;
+  fault.state.set_phase(v1::PHASE_REFUSED);
+  EXPECT_EQ(LabelOf({fault}, 90, 105).state, LabelState::kNormal);
+  fault.state.set_phase(v1::PHASE_FAILED);
+  EXPECT_EQ(LabelOf({fault}, 90, 105).state, LabelState::kTransition);
+  EXPECT_EQ(LabelOf({fault}, 130, 140).state, LabelState::kTransition);
+  EXPECT_FALSE(LabelOf({fault}, 130, 140).fault_active);
+  EXPECT_EQ(LabelOf({fault}, 210, 220).state, LabelState::kNormal);
+}
+
+TEST(Label, FaultWithoutEndLastsAsLongAsItIsKnownTo) {
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->clear_undone();
+  fault.state.set_phase(v1::PHASE_VERIFIED);
+  fault.recovered_ns = fault.End();
+  EXPECT_TRUE(LabelOf({fault}, 5000, 5001).label);
+  fault.state.set_phase(v1::PHASE_INTERFERED);
+  fault.state.set_deadline_boottime_ns(180);
+  fault.recovered_ns = fault.End();
+  EXPECT_TRUE(LabelOf({fault}, 160, 180).fault_active);
+  EXPECT_EQ(LabelOf({fault}, 180, 190).state, LabelState::kNormal);
+}
+
+TEST(Label, OfAnotherBootDoesNotMatch) {
+  EXPECT_EQ(LabelOf({Fault()}, 130, 140, "next boot").state, LabelState::kNormal);
+  EXPECT_EQ(LabelOf({Fault()}, 130, 140, "").state, LabelState::kFault);
+}
+
+TEST(Label, OfTwoFaultsNamesBothAndTransitionWins) {
+  FaultInterval second = Fault(v1::VERDICT_NO_EFFECT);
+  second.state.mutable_spec()->set_id("g");
+  second.state.mutable_edges()->mutable_commanded()->set_boottime_ns(140);
+  second.state.mutable_edges()->mutable_acked()->set_boottime_ns(145);
+  const WindowLabel label = LabelOf({Fault(), second}, 140, 150);
+  EXPECT_TRUE(label.label);
+  EXPECT_EQ(label.state, LabelState::kTransition);
+  ASSERT_EQ(label.faults.size(), 2U);
+  EXPECT_EQ(label.faults[0]->state.spec().id(), "f");
+}
+
+TEST(Label, IsUnknownWhereTheInjectorWasNotSeen) {
+  const std::vector<Span> unseen = {{"boot", 40, 60}};
+  EXPECT_EQ(LabelOf({Fault()}, 30, 40, "boot", unseen).state, LabelState::kNormal);
+  EXPECT_EQ(LabelOf({Fault()}, 30, 50, "boot", unseen).state, LabelState::kUnknown);
+  EXPECT_EQ(LabelOf({Fault()}, 30, 50, "next boot", unseen).state, LabelState::kNormal);
+  EXPECT_EQ(LabelOf({Fault()}, 130, 140, "boot", {{"boot", 0, 1000}}).state, LabelState::kFault);
+}
+
+TEST(Label, TakesTheNodesWordForAFaultThatIsNotKnown) {
+  const IntervalTable table({}, {});
+  v1::Frame frame;
+  frame.set_begin_boottime_ns(1);
+  frame.set_end_boottime_ns(2);
+  frame.add_active_faults("lost");
+  const WindowLabel label = table.Label(frame, "boot");
+  EXPECT_TRUE(label.fault_active);
+  EXPECT_TRUE(label.facts_differ);
+  EXPECT_FALSE(label.label);
+  EXPECT_EQ(label.state, LabelState::kUnknown);
+  ASSERT_EQ(label.unknown_faults.size(), 1U);
+}
+
+TEST(IsTarget, OfGroupsInsideInterfacesAndTheHost) {
+  v1::FaultState fault;
+  fault.set_cgroup("/web");
+  EXPECT_TRUE(IsTarget(fault, "cgroup", "/web"));
+  EXPECT_TRUE(IsTarget(fault, "cgroup", "/web/worker"));
+  EXPECT_FALSE(IsTarget(fault, "cgroup", "/website"));
+  EXPECT_FALSE(IsTarget(fault, "host", "host"));
+  v1::FaultState host;
+  host.mutable_spec()->mutable_target()->set_host(true);
+  EXPECT_TRUE(IsTarget(host, "host", "host"));
+  EXPECT_FALSE(IsTarget(host, "cgroup", "/web"));
+  v1::FaultState device;
+  device.mutable_spec()->mutable_target()->set_interface("eth0");
+  EXPECT_TRUE(IsTarget(device, "netdev", "eth0"));
+  EXPECT_FALSE(IsTarget(device, "netdev", "lo"));
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace faultline {
+namespace {
+
+TEST(CheckListenAddress, AllowsOnlyThisMachine) {
+  for (const char* good :
+       {"127.0.0.1:4640", "127.9.8.7:0", "localhost:1", "[::1]:4640", "unix:/run/x.sock"}) {
+    EXPECT_TRUE(CheckListenAddress(good).ok()) << good;
+  }
+  for (const char* open : {"0.0.0.0:4640", "[::]:4640", "10.0.0.1:1", "example.org:4640",
+                           "127.0.0.1.example.org:1", ":4640", "127.evil:1"}) {
+    const auto status = CheckListenAddress(open);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << open;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("ssh"));
+  }
+  for (const char* wrong :
+       {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "unix:"}) {
+    EXPECT_EQ(CheckListenAddress(wrong).code(), absl::StatusCode::kInvalidArgument) << wrong;
+  }
+}
+
+TEST(ParseCollectorOptions, ReadsFlagsAndRefusesOthers) {
+  const std::vector<const char*> good = {"x", "--listen", "127.0.0.1:0", "--state-dir", "/tmp/s"};
+  const auto options = ParseCollectorOptions(static_cast<int>(good.size()), good.data());
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->listen, "127.0.0.1:0");
+  EXPECT_EQ(options->state_dir, "/tmp/s");
+  const std::vector<const char*> wrong = {"x", "--colour"};
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      ParseCollectorOptions(static_cast<int>(wrong.size()), wrong.data()).status()));
+  const std::vector<const char*> help = {"x", "--help"};
+  const auto text = ParseCollectorOptions(static_cast<int>(help.size()), help.data());
+  EXPECT_TRUE(absl::IsCancelled(text.status()));
+  EXPECT_THAT(std::string(text.status().message()), testing::HasSubstr("--state-dir"));
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collector/store/store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+
+#include "collector/store/fault_progress.h"
+#include "tests/collector/fake_node.h"
+#include "tests/fake_clock.h"
+
+namespace faultline {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Store, RefusesADirectoryThatAnotherCollectorUses) {
+  const TempDir dir;
+  FakeClock clock;
+  const auto first = Store::Open(dir.path(), &clock);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = Store::Open(dir.path(), &clock);
+  EXPECT_TRUE(absl::IsFailedPrecondition(second.status()));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("--state-dir"));
+}
+
+TEST(Store, SaysWhatToDoWithADamagedFile) {
+  const TempDir dir;
+  FakeClock clock;
+  std::ofstream(dir.path() + "/collector.db") << std::string(8192, 'x');
+  const auto garbage = Store::Open(dir.path(), &clock);
+  EXPECT_TRUE(absl::IsDataLoss(garbage.status())) << garbage.status();
+  EXPECT_THAT(std::string(garbage.status().message()), HasSubstr(".recover"));
+}
+
+TEST(Store, FindsDamageInsideTheFile) {
+  const TempDir dir;
+  FakeClock clock;
+  ASSERT_TRUE(Store::Open(dir.path(), &clock).ok());
+  {
+    std::fstream file(dir.path() + "/collector.db",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    for (int page = 2; page < 8; ++page) {
+      file.seekp(page * 4096);
+      file << std::string(64, '\x55');
+    }
+  }
+  EXPECT_TRUE(absl::IsDataLoss(Store::Open(dir.path(), &clock).status()));
+}
+
+TEST(Store, RefusesNewerAndForeignFiles) {
+  const TempDir dir;
+  FakeClock clock;
+  ASSERT_TRUE(Store::Open(dir.path(), &clock).ok());
+  const std::string path = dir.path() + "/collector.db";
+  {
+    auto database = Database::Open(path, Database::Mode::kReadWrite);
+    ASSERT_TRUE((*database)->Run("PRAGMA user_version = 99").ok());
+  }
+  EXPECT_THAT(std::string(Store::Open(dir.path(), &clock).status().message()),
+              HasSubstr("newer collector"));
+  {
+    auto database = Database::Open(path, Database::Mode::kReadWrite);
+    ASSERT_TRUE((*database)->Run("PRAGMA application_id = 1").ok());
+  }
+  EXPECT_THAT(std::string(Store::Open(dir.path(), &clock).status().message()),
+              HasSubstr("another program"));
+}
+
+TEST(Writer, UndoesOnlyTheWorkThatFailed) {
+  const TempDir dir;
+  auto database = Database::Open(dir.path() + "/x.db", Database::Mode::kReadWrite);
+  ASSERT_TRUE(database.ok());
+  ASSERT_TRUE((*database)->Run("CREATE TABLE t(x INTEGER)").ok());
+  std::string outcome;
+  {
+    Writer writer(std::move(*database));
+    for (const bool good : {true, false, true}) {
+      writer.Submit(
+          [good](Database& db) {
+            const auto status = db.Run("INSERT INTO t VALUES(1)");
+            return good ? status : absl::InvalidArgumentError("no");
+          },
+          [&outcome](const absl::Status& status) { outcome += status.ok() ? "+" : "-"; });
+    }
+  }
+  EXPECT_EQ(outcome, "+-+");
+  database = Database::Open(dir.path() + "/x.db", Database::Mode::kReadOnly);
+  Query query(**database, "SELECT count(*) FROM t");
+  ASSERT_TRUE(query.Next().ok());
+  EXPECT_EQ(query.IntAt(0), 2);
+}
+
+TEST(Writer, ReportsWhatADiskThatIsFullLost) {
+  const TempDir dir;
+  auto database = Database::Open(dir.path() + "/x.db", Database::Mode::kReadWrite);
+  ASSERT_TRUE(database.ok());
+  // 20 pages of 4 KiB are the whole disk.
+  ASSERT_TRUE((*database)->Run("PRAGMA max_page_count = 20; CREATE TABLE t(x BLOB)").ok());
+  std::string outcome;
+  {
+    Writer writer(std::move(*database));
+    const auto insert = [&](const char* sql) {
+      writer.Submit([sql](Database& db) { return db.Run(sql); },
+                    [&outcome](const absl::Status& status) {
+                      outcome += status.ok() ? "+" : "-";
+                      if (!status.ok()) {
+                        EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+                      }
+                    });
+    };
+    insert("INSERT INTO t VALUES(zeroblob(8000))");
+    insert("INSERT INTO t VALUES(zeroblob(800000))");
+    insert("INSERT INTO t VALUES(zeroblob(8000))");
+  }
+  database = Database::Open(dir.path() + "/x.db", Database::Mode::kReadOnly);
+  Query query(**database, "SELECT count(*) FROM t");
+  ASSERT_TRUE(query.Next().ok());
+  // What was reported as stored is there, and nothing else.
+  EXPECT_EQ(query.IntAt(0), std::count(outcome.begin(), outcome.end(), '+')) << outcome;
+  EXPECT_EQ(outcome[1], '-');
+}
+
+TEST(Supersedes, FollowsTheLifeOfTheFault) {
+  v1::FaultState verified;
+  verified.set_phase(v1::PHASE_VERIFIED);
+  verified.mutable_edges()->mutable_acked()->set_boottime_ns(1);
+  v1::FaultState undone = verified;
+  undone.set_phase(v1::PHASE_UNDONE);
+  EXPECT_TRUE(Supersedes(undone, verified));
+  EXPECT_FALSE(Supersedes(verified, undone));
+  EXPECT_FALSE(Supersedes(verified, verified));
+  v1::FaultState more = verified;
+  more.add_dose()->set_value(5);
+  EXPECT_TRUE(Supersedes(more, verified));
+  EXPECT_FALSE(Supersedes(verified, more));
+  v1::FaultState touched = verified;
+  touched.mutable_edges()->mutable_first_touch()->set_boottime_ns(2);
+  EXPECT_TRUE(Supersedes(touched, more));
+  v1::FaultState interfered = undone;
+  interfered.set_phase(v1::PHASE_INTERFERED);
+  interfered.mutable_edges()->mutable_undone()->set_boottime_ns(9);
+  EXPECT_TRUE(Supersedes(interfered, undone));
+}
+
+}  // namespace
+}  // namespace faultline

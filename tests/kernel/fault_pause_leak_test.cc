@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// process.pause and mem.leak, each alone and both on one target, undone in either order.
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_split.h"
+#include "tests/kernel/fault_fixture.h"
+
+namespace faultline {
+namespace {
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+class PauseAndLeak : public FaultTest {
+ protected:
+  v1::FaultSpec Leak(const std::string& name, const char* bytes, const char* rate) const {
+    v1::FaultSpec spec = Spec("mem.leak", name, 30);
+    (*spec.mutable_parameters())["bytes"] = bytes;
+    (*spec.mutable_parameters())["rate"] = rate;
+    return spec;
+  }
+
+  // User and system time of the helper in clock ticks, as /proc/PID/stat has them.
+  static std::int64_t HelperCpuTicks() {
+    const std::vector<pid_t> helpers = Helpers(Id(""));
+    if (helpers.size() != 1) return -1;
+    std::ifstream in(absl::StrCat("/proc/", helpers[0], "/stat"));
+    std::ostringstream text;
+    text << in.rdbuf();
+    const std::vector<std::string> words = absl::StrSplit(text.str(), ' ');
+    std::int64_t user = 0;
+    std::int64_t system = 0;
+    if (words.size() < 15 || !absl::SimpleAtoi(words[13], &user) ||
+        !absl::SimpleAtoi(words[14], &system)) {
+      return -1;
+    }
+    return user + system;
+  }
+
+  // Waits until the group's memory has grown by `bytes` since `before`.
+  bool Grows(std::int64_t before, std::int64_t bytes, int ms) const {
+    for (int i = 0; i < ms / 10 && MemoryUsage() - before < bytes; ++i) SleepMs(10);
+    return MemoryUsage() - before >= bytes;
+  }
+};
+
+TEST_F(PauseAndLeak, PauseStopsAChild_AndLetsItGoOn) {
+  const Spinner spinner(group_.get());
+  ASSERT_TRUE(spinner.started());
+  while (spinner.rounds() == 0) SleepMs(1);
+  ASSERT_TRUE(injector_.Inject(Spec("process.pause", "pause", 2)).ok());
+  const std::int64_t frozen_at = spinner.rounds();
+  SleepMs(1000);
+  EXPECT_EQ(spinner.rounds(), frozen_at);
+  const v1::FaultState ended = injector_.WaitForEnd(Id("pause"), 10);
+  SleepMs(200);
+  EXPECT_GT(spinner.rounds(), frozen_at);
+  EXPECT_EQ(ended.phase(), v1::PHASE_UNDONE);
+  ASSERT_EQ(ended.dose_size(), 1);
+  EXPECT_EQ(ended.dose(0).name(), "paused_ns");
+  EXPECT_NEAR(static_cast<double>(ended.dose(0).value()), 2e9, 0.3e9);
+  EXPECT_NE(ended.edges().first_touch().boottime_ns(), 0);
+}
+
+TEST_F(PauseAndLeak, PauseOfAnEmptyGroupTouchesNothing) {
+  ASSERT_TRUE(injector_.Inject(Spec("process.pause", "pause", 30)).ok());
+  SleepMs(100);
+  const auto stopped = injector_.Stop(Id("pause"));
+  ASSERT_TRUE(stopped.ok());
+  EXPECT_EQ(stopped->dose(0).value(), 0);
+  EXPECT_EQ(stopped->edges().first_touch().boottime_ns(), 0);
+}
+
+TEST_F(PauseAndLeak, PauseOfAFrozenGroupIsRefused) {
+  if (!group_->Write("freezer", "freezer.state", "FROZEN").ok()) {
+    ASSERT_TRUE(group_->Write("freezer", "cgroup.freeze", "1").ok());
+  }
+  const std::string frozen = Digest();
+  const auto started = injector_.Inject(Spec("process.pause", "pause", 30));
+  EXPECT_TRUE(absl::IsFailedPrecondition(started.status())) << started.status();
+  EXPECT_EQ(Digest(), frozen);
+  if (!group_->Write("freezer", "freezer.state", "THAWED").ok()) {
+    ASSERT_TRUE(group_->Write("freezer", "cgroup.freeze", "0").ok());
+  }
+}
+
+TEST_F(PauseAndLeak, LeakGrowsAtItsRate_HoldsWithoutCpu_AndIsGivenBack) {
+  const std::int64_t before = MemoryUsage();
+  ASSERT_GE(before, 0) << "no memory controller";
+  const std::int64_t begin_ns = Clock::System().Now().boottime_ns;
+  ASSERT_TRUE(injector_.Inject(Leak("leak", "32MiB", "16MiB/s")).ok());
+  SleepMs(1000);
+  const double seconds = static_cast<double>(Clock::System().Now().boottime_ns - begin_ns) / 1e9;
+  const auto grown = static_cast<double>(MemoryUsage() - before);
+  EXPECT_NEAR(grown / seconds, 16.0 * kMiB, 4.0 * kMiB);
+  ASSERT_TRUE(Grows(before, 32 * kMiB, 5000)) << MemoryUsage() - before;
+  SleepMs(100);
+  const std::int64_t held = MemoryUsage();
+  // The kernel charges page tables and its own structures too.
+  EXPECT_LT(held - before, 34 * kMiB);
+  const v1::FaultState state = injector_.Find(Id("leak"));
+  EXPECT_EQ(state.dose(0).name(), "held_bytes");
+  EXPECT_EQ(state.dose(0).value(), 32 * kMiB);
+  EXPECT_NE(state.edges().first_touch().boottime_ns(), 0);
+  EXPECT_LT(state.edges().first_touch().error_ns(), 100 * kNsPerMs);
+
+  const std::int64_t cpu = HelperCpuTicks();
+  SleepMs(1000);
+  EXPECT_LE(HelperCpuTicks() - cpu, 0);
+  ASSERT_TRUE(injector_.Stop(Id("leak")).ok());
+  EXPECT_LT(MemoryUsage() - before, kMiB);
+  EXPECT_EQ(CountHelpers(Id("")), 0);
+}
+
+TEST_F(PauseAndLeak, LeakBeyondTheGroupsLimitIsRefused) {
+  const bool v1 = group_->Write("memory", "memory.limit_in_bytes", "16M").ok();
+  if (!v1) {
+    ASSERT_TRUE(group_->Write("memory", "memory.max", "16M").ok());
+  }
+  before_ = Digest();
+  const auto started = injector_.Inject(Leak("leak", "64MiB", "64MiB/s"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(started.status())) << started.status();
+  // Not the group but the host has no room for this one.
+  v1::FaultSpec huge = Leak("huge", "1TiB", "64MiB/s");
+  (*huge.mutable_parameters())["allow_oom"] = "yes";
+  EXPECT_TRUE(absl::IsFailedPrecondition(injector_.Inject(huge).status()));
+}
+
+// The helper dies first, the fault is said to have ended, nobody else is harmed.
+TEST_F(PauseAndLeak, LeakThatMeetsTheOomKillerEndsAsInterfered) {
+  const bool v1 = group_->Write("memory", "memory.limit_in_bytes", "16M").ok();
+  if (!v1) {
+    ASSERT_TRUE(group_->Write("memory", "memory.max", "16M").ok());
+  }
+  before_ = Digest();
+  const Spinner bystander(group_.get());
+  v1::FaultSpec spec = Leak("leak", "64MiB", "256MiB/s");
+  (*spec.mutable_parameters())["allow_oom"] = "yes";
+  ASSERT_TRUE(injector_.Inject(spec).ok());
+  const v1::FaultState ended = injector_.WaitForEnd(Id("leak"), 10);
+  EXPECT_EQ(ended.phase(), v1::PHASE_INTERFERED) << ended.ShortDebugString();
+  const std::int64_t rounds = bystander.rounds();
+  SleepMs(300);
+  EXPECT_GT(bystander.rounds(), rounds);
+}
+
+TEST_F(PauseAndLeak, WorkTogether_AndAreUndoneInEitherOrder) {
+  const Spinner spinner(group_.get());
+  ASSERT_TRUE(spinner.started());
+  const std::int64_t before = MemoryUsage();
+  for (const bool leak_first : {true, false}) {
+    for (const bool leak_ends_first : {true, false}) {
+      SCOPED_TRACE(absl::StrCat(leak_first, leak_ends_first));
+      const std::string tag = absl::StrCat(leak_first, leak_ends_first);
+      const v1::FaultSpec leak = Leak("leak" + tag, "8MiB", "64MiB/s");
+      const v1::FaultSpec pause = Spec("process.pause", "pause" + tag, 30);
+      ASSERT_TRUE(injector_.Inject(leak_first ? leak : pause).ok());
+      ASSERT_TRUE(injector_.Inject(leak_first ? pause : leak).ok());
+      // cgroup v2 has one hierarchy: there a helper that came after the pause grows after it.
+      const bool stopped_too = group_->tree().mode() == "v2";
+      if (!stopped_too) {
+        EXPECT_TRUE(Grows(before, 8 * kMiB, 3000));
+      }
+      const auto first = injector_.Stop(leak_ends_first ? leak.id() : pause.id());
+      ASSERT_TRUE(first.ok());
+      EXPECT_EQ(first->phase(), v1::PHASE_UNDONE);
+      const auto second = injector_.Stop(leak_ends_first ? pause.id() : leak.id());
+      ASSERT_TRUE(second.ok());
+      EXPECT_EQ(second->phase(), v1::PHASE_UNDONE);
+      EXPECT_EQ(Digest(), before_);
+      const std::int64_t rounds = spinner.rounds();
+      SleepMs(300);
+      EXPECT_GT(spinner.rounds(), rounds);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace faultline
