@@ -138,6 +138,7 @@ struct Prepared {
   // Ignored signals survive exec; ours does for broken pipes only.
   ::signal(SIGPIPE, SIG_DFL);
   ::sigprocmask(SIG_SETMASK, &spec.mask, nullptr);
+  if (spec.own_group) ::setpgid(0, 0);
   if (!Join(spec.join)) fail(Step::kJoin);
   if (spec.netns >= 0 && ::setns(spec.netns, CLONE_NEWNET) != 0) fail(Step::kNetns);
   if (!SetFiles(spec)) fail(Step::kFiles);

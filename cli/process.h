@@ -41,6 +41,8 @@ struct SpawnSpec {
   // stdin is /dev/null.
   bool no_input = false;
   std::optional<Identity> identity;
+  // In a process group of its own: Ctrl-C at the terminal is not sent to it.
+  bool own_group = false;
   // Sent to the child when the thread that forked ends; 0 = none.
   int parent_death_signal = 0;
   // Waits for Release before it goes on to exec.

@@ -139,6 +139,8 @@ absl::Status Stage::Start(const std::string& name, SpawnSpec spec, ExecGroup* gr
   spec.out = log;
   spec.err = log;
   spec.no_input = true;
+  // Clean ends them, in its order.
+  spec.own_group = true;
   spec.mask = interrupt_->before();
   if (spec.parent_death_signal == 0) spec.parent_death_signal = SIGTERM;
   absl::StatusOr<Process> process =
