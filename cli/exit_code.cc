@@ -23,6 +23,8 @@ ExitCode ExitCodeOf(const absl::Status& status) {
       return kExitPrecondition;
     case absl::StatusCode::kDeadlineExceeded:
       return kExitTimeout;
+    case absl::StatusCode::kCancelled:
+      return kExitInterrupted;
     default:
       return kExitFailed;
   }

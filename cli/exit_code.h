@@ -21,6 +21,7 @@ enum ExitCode : std::uint8_t {
   kExitDenied = 4,
   kExitPrecondition = 5,
   kExitTimeout = 124,
+  kExitInterrupted = 130,
 };
 
 ExitCode ExitCodeOf(const absl::Status& status);

@@ -133,14 +133,14 @@ std::string ProgressText(const v1::FaultState& fault) {
 
 // Follows the fault to its end; ends it when the person interrupts.
 absl::StatusOr<v1::FaultState> WaitForEnd(const Globals& globals, Client& client,
-                                          Interrupt& interrupt, v1::FaultState fault) {
+                                          Interrupt* interrupt, v1::FaultState fault) {
   constexpr int kLookEveryMs = 250;
   // A collector that restarts is not the end of a fault; one that stays away is.
   constexpr int kLooksLost = 40;
   int lost = 0;
   while (!IsFinal(fault.phase())) {
     globals.terminal->Progress(ProgressText(fault));
-    if (interrupt.Within(kLookEveryMs)) return StopNow(globals, client, fault);
+    if (interrupt->Within(kLookEveryMs)) return StopNow(globals, client, fault);
     absl::StatusOr<v1::FaultState> now = Look(client, fault);
     if (now.ok()) {
       fault = *std::move(now);
@@ -199,11 +199,15 @@ absl::Status Inject(const Globals& globals, const InjectOptions& options) {
   if (!fault.ok()) return fault.status();
   if (options.wait) {
     globals.terminal->Say(absl::StrCat("fault ", fault->spec().id(), " started; Ctrl-C ends it"));
-    fault = WaitForEnd(globals, client, *interrupt, *fault);
+    fault = WaitForEnd(globals, client, interrupt.get(), *fault);
     if (!fault.ok()) return fault.status();
   }
   PrintState(globals, options, *fault);
-  return Outcome(*fault);
+  const absl::Status outcome = Outcome(*fault);
+  if (outcome.ok() && interrupt != nullptr && interrupt->Within(0)) {
+    return absl::CancelledError("interrupted; the fault has been undone");
+  }
+  return outcome;
 }
 
 }  // namespace

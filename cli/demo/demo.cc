@@ -88,7 +88,6 @@ int RunDemo(const Globals& globals, DemoOptions options) {
   const absl::Status cleaned = (*stage)->Clean();
   terminal.Say(cleaned.ok() ? "- everything that was started is gone again"
                             : absl::StrCat("- not all is gone: ", cleaned.message()));
-  if (absl::IsCancelled(agrees.status())) return 130;
   if (!agrees.ok()) return Report(local, agrees.status());
   terminal.out() << "dataset: " << options.out << "\nopen it: " << OpenHint(options.out) << "\n";
   if (!*agrees) {

@@ -29,7 +29,7 @@ constexpr std::int64_t kRateBits = 30'000'000;
 std::vector<v1::FaultSpec> Script(const Stage& stage, int seconds) {
   using Parameters = std::vector<std::pair<std::string, std::string>>;
   const std::vector<std::pair<const char*, Parameters>> faults{
-      {"cpu.limit", {{"cpus", "0.2"}}},
+      {"cpu.limit", {{"cpus", "0.1"}}},
       {"net.loss", {{"loss", "5%"}, {"direction", "out"}, {"device", stage.network().device()}}},
       {"net.rate", {{"rate", "30Mbit"}, {"device", stage.network().device()}}},
       {"mem.leak", {{"bytes", "96MiB"}, {"rate", "16MiB/s"}}},

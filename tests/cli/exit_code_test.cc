@@ -9,7 +9,7 @@ namespace {
 TEST(ExitCode_OfEveryStatus, IsTheDocumentedOne) {
   const std::pair<absl::StatusCode, int> cases[] = {
       {absl::StatusCode::kOk, 0},
-      {absl::StatusCode::kCancelled, 1},
+      {absl::StatusCode::kCancelled, 130},
       {absl::StatusCode::kUnknown, 1},
       {absl::StatusCode::kInvalidArgument, 2},
       {absl::StatusCode::kDeadlineExceeded, 124},
