@@ -78,7 +78,7 @@ class EndToEndTest : public testing::Test {
     for (int i = 0; i < 100; ++i) {
       std::string output;
       const int status =
-          RunToEnd({bin_ + "/faultline", "--collector", address_, "--json", "status"}, &output);
+          RunToEnd({bin_ + "/faultline", "--collector", address_, "status", "--json"}, &output);
       if (status == 0 && output.find("\"edge\"") != std::string::npos) return;
       Sleep(100 * kNsPerMs);
     }
@@ -142,8 +142,8 @@ TEST_F(EndToEndTest, Faults_BecomeLabelsThatTheKernelConfirms) {
     }
     // The edges of the labelled rows lie within the fault's own.
     if (labelled_row) {
-      EXPECT_GT(At(row, "timestamp"), At(limit, "first_touch_utc"));
-      EXPECT_LE(At(row, "timestamp"), At(limit, "undone_utc"));
+      EXPECT_GT(At(row, "timestamp"), At(limit, "first_touch"));
+      EXPECT_LE(At(row, "timestamp"), At(limit, "undone"));
     }
   }
   EXPECT_GE(labelled, 4);
@@ -210,7 +210,7 @@ TEST_F(EndToEndTest, BadRequests_AreRefusedWithASentenceAndChangeNothing) {
     EXPECT_NE(RunToEnd(words, &output), 0) << output;
     EXPECT_NE(output.find(one.says), std::string::npos) << one.says << " is not in: " << output;
   }
-  EXPECT_EQ(Faultline({"--json", "faults", "--active"}).find("\"id\""), std::string::npos);
+  EXPECT_EQ(Faultline({"faults", "--json", "--active"}).find("\"id\""), std::string::npos);
 }
 
 }  // namespace

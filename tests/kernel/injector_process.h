@@ -138,6 +138,7 @@ class InjectorProcess {
                                    "--run-dir", folder_ / "run"};
     words.insert(words.end(), more.begin(), more.end());
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     const std::string log = folder_ / "log";

@@ -12,8 +12,8 @@ constexpr const char* kMeminfo =
 
 TEST(HeadRoom, LeavesATenthOfTheHost) {
   EXPECT_TRUE(CheckHeadRoom(kMeminfo, 0).ok());
-  EXPECT_TRUE(CheckHeadRoom(kMeminfo, 2000 * 1024).ok());
-  const absl::Status refused = CheckHeadRoom(kMeminfo, 2000 * 1024 + 1);
+  EXPECT_TRUE(CheckHeadRoom(kMeminfo, std::int64_t{2000} * 1024).ok());
+  const absl::Status refused = CheckHeadRoom(kMeminfo, std::int64_t{2000} * 1024 + 1);
   EXPECT_TRUE(absl::IsFailedPrecondition(refused));
   EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("hold at most 2048000 bytes"));
 }
