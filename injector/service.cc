@@ -31,6 +31,8 @@ grpc::ServerUnaryReactor* Answer(Context* context, absl::StatusOr<Response> resu
 class WatchStream final : public grpc::ServerWriteReactor<v1::FaultState> {
  public:
   WatchStream(Controller* controller, bool active_only) : controller_(controller) {
+    // At once, so that a watcher knows that it is heard before anything happens.
+    StartSendInitialMetadata();
     watch_ = controller_->Watch(active_only, [this](const v1::FaultState& state) { Push(state); });
   }
 

@@ -32,8 +32,9 @@ bool Final(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
 InjectorLink::InjectorLink(std::string address) : address_(std::move(address)) {
   if (address_.empty()) return;
   grpc::ChannelArguments arguments;
-  // An injector that was restarted is to be found within a second, not after gRPC's two minutes.
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // An injector that was restarted is found by the next try, not after gRPC's two minutes.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
   channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
   stub_ = v1::Faults::NewStub(channel_);
 }

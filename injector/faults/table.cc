@@ -171,9 +171,10 @@ constexpr bool Complete(const FaultType& row) {
       return false;
     }
   }
+  // `make` and `probe` are called by the table's test: with sanitizers on, g++ 12 does not take a
+  // function's address for a constant.
   return Filled(row.name) && Filled(row.meaning) && Filled(row.targets) && Filled(row.dose) &&
-         Filled(row.dose_unit) && row.make != nullptr && row.probe != nullptr &&
-         (row.sham || !row.symptoms.empty());
+         Filled(row.dose_unit) && (row.sham || !row.symptoms.empty());
 }
 
 constexpr bool AllCompleteAndDistinct() {

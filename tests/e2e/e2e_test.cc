@@ -79,7 +79,7 @@ class EndToEndTest : public testing::Test {
       std::string output;
       const int status =
           RunToEnd({bin_ + "/faultline", "--collector", address_, "status", "--json"}, &output);
-      if (status == 0 && output.find("\"edge\"") != std::string::npos) return;
+      if (status == 0 && output.find("\"connected\": true") != std::string::npos) return;
       Sleep(100 * kNsPerMs);
     }
     FAIL() << "the node never appeared; agent: " << Log("agent");
@@ -135,7 +135,8 @@ TEST_F(EndToEndTest, Faults_BecomeLabelsThatTheKernelConfirms) {
       EXPECT_LE(Number(At(row, "cgroup_cpu_time_ns_per_s")), 0.25e9);
       EXPECT_GT(Number(At(row, "cgroup_cpu_throttled_ns_per_s")), 0.05e9);
     }
-    if (At(row, "fault_type") == "sham") {
+    // The limit may still count as recovering.
+    if (At(row, "fault_type").find("sham") != std::string::npos) {
       ++shammed;
       EXPECT_EQ(At(row, "label"), "0");
       EXPECT_EQ(At(row, "fault_active"), "1");
