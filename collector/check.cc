@@ -31,11 +31,10 @@ absl::Status Wrong(absl::string_view what) { return absl::InvalidArgumentError(w
 
 // Lower snake case: a table is a file name, a column a header, both without quoting.
 bool IsSnake(absl::string_view name) {
-  if (name.empty() || name.size() > 96 || !absl::ascii_islower(name[0])) return false;
-  for (const char c : name) {
-    if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '_') return false;
-  }
-  return true;
+  const auto lower = [](char c) { return c >= 'a' && c <= 'z'; };
+  if (name.empty() || name.size() > 96 || !lower(name[0])) return false;
+  return std::all_of(name.begin(), name.end(),
+                     [&](char c) { return lower(c) || (c >= '0' && c <= '9') || c == '_'; });
 }
 
 absl::Status CheckTable(const v1::TableSchema& table) {
@@ -216,8 +215,10 @@ void SetWindow(const v1::Batch& batch, CheckedBatch* checked) {
 
 absl::Status CheckName(absl::string_view name, absl::string_view what) {
   bool good = !name.empty() && name.size() <= 64 && name != "." && name != "..";
-  for (const char c : name)
-    good = good && (absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-');
+  for (const char c : name) {
+    const bool alnum = absl::ascii_isalnum(static_cast<unsigned char>(c));
+    good = good && (alnum || c == '.' || c == '_' || c == '-');
+  }
   if (good) return absl::OkStatus();
   return Wrong(absl::StrCat(what, " is \"", absl::CHexEscape(name.substr(0, 80)),
                             "\"; it must have 1 to 64 letters, digits, '.', '_' or '-'"));

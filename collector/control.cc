@@ -39,6 +39,7 @@ grpc::Status OtherAnswer(const std::string& node) {
 
 std::vector<std::string> Names(const std::vector<NodeRow>& rows) {
   std::vector<std::string> names;
+  names.reserve(rows.size());
   for (const NodeRow& row : rows) names.push_back(row.status.node().id());
   return names;
 }

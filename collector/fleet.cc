@@ -5,7 +5,7 @@
 
 namespace faultline {
 
-void Fleet::Connect(const std::string& node, std::shared_ptr<NodeLink> link) {
+void Fleet::Connect(const std::string& node, const std::shared_ptr<NodeLink>& link) {
   std::shared_ptr<NodeLink> older = link;
   {
     const absl::MutexLock lock(&mutex_);

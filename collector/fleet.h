@@ -38,7 +38,8 @@ class NodeLink {
 class Fleet {
  public:
   // Makes `link` the way to `node`; an older one is ended.
-  void Connect(const std::string& node, std::shared_ptr<NodeLink> link) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Connect(const std::string& node, const std::shared_ptr<NodeLink>& link)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Forgets `node` if `link` is still the way to it.
   void Disconnect(const std::string& node, const NodeLink* link) ABSL_LOCKS_EXCLUDED(mutex_);
   // Null: not connected.

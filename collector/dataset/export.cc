@@ -87,7 +87,7 @@ class RunExport {
 
   absl::Status JudgeAll() {
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
-      const auto status = Judge(catalogue_, *layout_, run_, &nodes_[i]);
+      auto status = Judge(catalogue_, *layout_, run_, &nodes_[i]);
       if (!status.ok()) return status;
       sink_->SetProgress(kJudgeShare * static_cast<double>(i + 1) /
                          static_cast<double>(nodes_.size()));
@@ -106,7 +106,7 @@ class RunExport {
         ++done;
         sink_->SetProgress(kJudgeShare + (1 - kJudgeShare) * std::min(1.0, done / all));
       };
-      const auto status = file.Write(catalogue_, nodes_, on_batch, sink_);
+      auto status = file.Write(catalogue_, nodes_, on_batch, sink_);
       if (!status.ok()) return status;
       tally_.tables.push_back(file.tally());
     }
@@ -128,7 +128,7 @@ class RunExport {
         {"README.md", Card(run_, open_, *layout_, nodes_, gaps_, tally_)},
     };
     for (const auto& [path, content] : files) {
-      const auto status = sink_->WriteFile(path, content);
+      auto status = sink_->WriteFile(path, content);
       if (!status.ok()) return status;
     }
     // A copy: writing the file adds its own line.

@@ -31,7 +31,7 @@ absl::Status FileSink::Write(absl::string_view data) {
     buffer_.append(data.data(), part);
     data.remove_prefix(part);
     if (buffer_.size() < kChunkBytes) break;
-    const auto status = Flush();
+    auto status = Flush();
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

@@ -258,7 +258,7 @@ absl::Status Judge(Catalogue* catalogue, const Layout& layout, const v1::Run& ru
       }
       FaultInterval& fault = node->faults[i];
       const FaultInterval before = fault;
-      const auto status = JudgeOne(catalogue, layout, run, *node, second, &fault);
+      auto status = JudgeOne(catalogue, layout, run, *node, second, &fault);
       if (!status.ok()) return status;
       judged[i] = fault;
       fault = before;

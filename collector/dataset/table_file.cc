@@ -94,6 +94,8 @@ Value WindowDose(const WindowLabel& label, const v1::Frame& frame, const StoredB
                  fault->End() > frame.begin_boottime_ns();
         });
     if (active == label.faults.end()) return {};
+    // Zero by what it is; it has nothing to count.
+    if ((*active)->state.sham()) return Value::Whole(0);
     return DoseOf(frame, layout.Map(batch.schema), layout.schema(batch.schema), names,
                   (*active)->state.spec().id());
   }
@@ -200,7 +202,7 @@ absl::Status TableFile::WriteNode(Catalogue* catalogue, const NodeData& node,
       if (!IsWithin(frame, run_.begin_realtime_ns(), run_.end_realtime_ns())) continue;
       std::string rows;
       batch.Append(frame, &tally_, &rows);
-      const auto status = sink->Write(rows);
+      auto status = sink->Write(rows);
       if (!status.ok()) return status;
     }
     on_batch();

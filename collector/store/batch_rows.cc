@@ -51,7 +51,7 @@ absl::StatusOr<std::uint64_t> GapAt(Database& database, std::int64_t epoch,
 
 // Moves the mark over everything that is stored or named lost.
 absl::StatusOr<std::uint64_t> AdvanceMark(Database& database, std::int64_t epoch) {
-  const auto mark = MarkOf(database, epoch);
+  auto mark = MarkOf(database, epoch);
   if (!mark.ok()) return mark;
   std::uint64_t now = *mark;
   while (true) {
@@ -61,7 +61,7 @@ absl::StatusOr<std::uint64_t> AdvanceMark(Database& database, std::int64_t epoch
       ++now;
       continue;
     }
-    const auto gap = GapAt(database, epoch, now + 1);
+    auto gap = GapAt(database, epoch, now + 1);
     if (!gap.ok()) return gap;
     if (*gap == 0) break;
     now = *gap;
@@ -132,7 +132,7 @@ absl::Status InsertGaps(Database& database, const Place& place, const v1::Batch&
     if (!epoch.ok()) return epoch.status();
     const auto offset = OffsetOf(database, *epoch);
     if (!offset.ok()) return offset.status();
-    const auto status = InsertGap(database, place.node, *epoch, gap, *offset);
+    auto status = InsertGap(database, place.node, *epoch, gap, *offset);
     if (!status.ok()) return status;
     const auto mark = AdvanceMark(database, *epoch);
     if (!mark.ok()) return mark.status();
@@ -145,13 +145,13 @@ absl::Status InsertEntities(Database& database, std::int64_t epoch, const v1::Ba
     Query query(database,
                 "INSERT OR IGNORE INTO entities(epoch, entity, tbl, name, unit, container) "
                 "VALUES(?, ?, ?, ?, ?, ?)");
-    const auto status = query.Int(epoch)
-                            .Int(static_cast<std::int64_t>(entity.id()))
-                            .Text(entity.table())
-                            .Text(entity.name())
-                            .Text(entity.unit())
-                            .Text(entity.container())
-                            .Run();
+    auto status = query.Int(epoch)
+                      .Int(static_cast<std::int64_t>(entity.id()))
+                      .Text(entity.table())
+                      .Text(entity.name())
+                      .Text(entity.unit())
+                      .Text(entity.container())
+                      .Run();
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -184,7 +184,7 @@ absl::Status ReportHole(Database& database, const Place& place, std::uint64_t ma
   if (mark >= sequence) return absl::OkStatus();
   Query query(database,
               "UPDATE epochs SET hole_reported = ?1 WHERE id = ?2 AND hole_reported <> ?1");
-  const auto status = query.Int(static_cast<std::int64_t>(mark + 1)).Int(place.epoch).Run();
+  auto status = query.Int(static_cast<std::int64_t>(mark + 1)).Int(place.epoch).Run();
   if (!status.ok() || database.changes() == 0) return status;
   const std::string detail = absl::StrCat("batch ", sequence, " came while ", mark + 1,
                                           " is neither stored nor named in a gap");
@@ -211,8 +211,8 @@ absl::Status InsertEvents(Database& database, const Place& place, const v1::Batc
   const auto offset = OffsetOf(database, place.epoch);
   if (!offset.ok()) return offset.status();
   for (const v1::Event& event : content.events()) {
-    const auto status = InsertEvent(database, place, event.boottime_ns(),
-                                    event.boottime_ns() + *offset, event.kind(), event.detail());
+    auto status = InsertEvent(database, place, event.boottime_ns(), event.boottime_ns() + *offset,
+                              event.kind(), event.detail());
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

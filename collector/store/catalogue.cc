@@ -23,7 +23,7 @@ absl::Status ForEach(Query& query, const Row& row) {
     const auto more = query.Next();
     if (!more.ok()) return more.status();
     if (!*more) return absl::OkStatus();
-    const absl::Status status = row();
+    absl::Status status = row();
     if (!status.ok()) return status;
   }
 }

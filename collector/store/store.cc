@@ -147,7 +147,7 @@ absl::StatusOr<v1::Run> InsertRun(Database& database, const std::string& name,
 }
 
 absl::StatusOr<v1::Run> CloseRun(Database& database, const std::string& name, std::int64_t now_ns) {
-  const auto run = ReadRun(database, name);
+  auto run = ReadRun(database, name);
   if (!run.ok()) return run;
   if (run->end_realtime_ns() != 0) {
     return absl::FailedPreconditionError(absl::StrCat("run ", name, " is closed already"));

@@ -62,6 +62,7 @@ v1::EncodedBatch MakeBatch(std::uint64_t sequence, std::int64_t realtime_ns,
   BatchBuilder builder(LoadSchema());
   const auto host = builder.Entity("host", "host");
   std::vector<std::uint64_t> cgroups;
+  cgroups.reserve(kCgroups);
   for (int g = 0; g < kCgroups; ++g) {
     cgroups.push_back(builder.Entity("cgroup", absl::StrCat("/system.slice/unit-", g, ".service")));
   }
@@ -69,6 +70,7 @@ v1::EncodedBatch MakeBatch(std::uint64_t sequence, std::int64_t realtime_ns,
   builder.Frame(static_cast<std::int64_t>(sequence), begin, begin + kWindowNs, realtime_ns);
   const auto value = [&] { return Cell(static_cast<std::int64_t>((*random)() % 20'000'000)); };
   std::vector<Cell> cells;
+  cells.reserve(kHostColumns);
   for (int c = 0; c < kHostColumns; ++c) cells.push_back(value());
   builder.Row("host", host, cells);
   for (const std::uint64_t group : cgroups) {
@@ -76,6 +78,7 @@ v1::EncodedBatch MakeBatch(std::uint64_t sequence, std::int64_t realtime_ns,
     for (int c = 0; c < kCgroupColumns; ++c) cells.push_back(value());
     for (int h = 0; h < kHistograms; ++h) {
       std::vector<std::uint64_t> observed;
+      observed.reserve(20);
       for (int i = 0; i < 20; ++i) observed.push_back((*random)() % (1U << (4 + i)));
       cells.push_back(Cell::Histogram(observed));
     }
@@ -121,6 +124,7 @@ int Main(const std::string& address, int nodes, int batches, const std::string& 
   std::vector<std::int64_t> stored(static_cast<std::size_t>(nodes));
   {
     std::vector<std::jthread> threads;
+    threads.reserve(stored.size());
     for (int i = 0; i < nodes; ++i) {
       threads.emplace_back([&, i] {
         stored[static_cast<std::size_t>(i)] = Deliver(address, i, batches, run.begin_realtime_ns());

@@ -37,6 +37,7 @@ class Process {
         FAULTLINE_COLLECTOR_PATH, "--listen",   "127.0.0.1:0", "--state-dir", state_dir,
         "--address-file",         address_file_};
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
@@ -118,6 +119,7 @@ TEST(KilledCollector, HasEveryAcknowledgedBatchOnce) {
     const std::string address = collector.Address();
     ASSERT_NE(address, "");
     std::vector<std::jthread> threads;
+    threads.reserve(senders.size());
     for (Sender& sender : senders) threads.emplace_back([&] { sender.Flow(address); });
     std::this_thread::sleep_for(std::chrono::milliseconds(50 + random() % 200));
     collector.End(SIGKILL);

@@ -175,9 +175,10 @@ TEST_F(ExportTest, EffectiveFaultIsLabelledInEachState) {
   ASSERT_TRUE(status.ok()) << status.error_message();
   const auto rows = RowsOf(files["data/cgroup.csv"]);
   ASSERT_EQ(rows.size(), 120U);
+  std::size_t index = 0;
   for (int second = 0; second < 60; ++second) {
     for (const int entity : {0, 1}) {
-      auto row = rows[static_cast<std::size_t>(2 * second + entity)];
+      auto row = rows[index++];
       const bool fault = second >= 21 && second < 30;
       const bool edge = second == 20 || second == 30;
       const bool recovery = second >= 31 && second < 34;

@@ -42,7 +42,7 @@ TEST(Store, FindsDamageInsideTheFile) {
   {
     std::fstream file(dir.path() + "/collector.db",
                       std::ios::in | std::ios::out | std::ios::binary);
-    for (int page = 2; page < 8; ++page) {
+    for (std::streamoff page = 2; page < 8; ++page) {
       file.seekp(page * 4096);
       file << std::string(64, '\x55');
     }
