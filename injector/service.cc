@@ -21,8 +21,9 @@ template <typename Response>
 grpc::ServerUnaryReactor* Answer(Context* context, absl::StatusOr<Response> result,
                                  Response* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const grpc::Status status = ToGrpc(result.status());
   if (result.ok()) *response = *std::move(result);
-  reactor->Finish(ToGrpc(result.status()));
+  reactor->Finish(status);
   return reactor;
 }
 

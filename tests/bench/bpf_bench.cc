@@ -85,8 +85,10 @@ void Connections(std::int64_t until_ns) {
   socklen_t size = sizeof(address);
   // POSIX asks for these casts.
   auto* raw = reinterpret_cast<sockaddr*>(&address);
-  ::bind(listener, raw, size);
-  ::listen(listener, 16);
+  if (::bind(listener, raw, size) != 0 || ::listen(listener, 16) != 0) {
+    ::close(listener);
+    return;
+  }
   ::getsockname(listener, raw, &size);
   const std::array<char, 256> data{};
   std::array<char, 256> got{};

@@ -240,8 +240,8 @@ TEST_F(NetRate, End_LosesNothingThatWaited) {
     EXPECT_EQ(SendNumbered(target, 200), 0);
     EXPECT_GT(DoseOf(*levers, "queued_bytes"), 1000);
     RestoreAll(*levers);
-    // Each once; in which order is not the class's doing: a veth hands packets to the backlog of the
-    // CPU that sent them, and the class is drained by the timer's CPU as well as the sender's.
+    // Each once; in which order is not the class's doing: a veth hands packets to the backlog of
+    // the CPU that sent them, and the class is drained by the timer's CPU as well as the sender's.
     std::vector<std::uint32_t> received = ReceiveNumbers(receiver.fd);
     std::sort(received.begin(), received.end());
     EXPECT_EQ(received.size(), 200U);
