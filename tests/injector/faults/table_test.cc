@@ -24,6 +24,8 @@ TEST(FaultTable, EveryRowIsFoundByItsName) {
 TEST(FaultTable, EveryRowHasHelpAMakerAndKnownTargets) {
   for (const FaultType& type : FaultTypes()) {
     SCOPED_TRACE(type.name);
+    ASSERT_NE(type.make, nullptr);
+    ASSERT_NE(type.probe, nullptr);
     EXPECT_NE(type.make(), nullptr);
     for (absl::string_view target : absl::StrSplit(type.targets, '|')) {
       EXPECT_TRUE(target == "cgroup" || target == "unit" || target == "pid" ||
