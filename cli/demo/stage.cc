@@ -187,7 +187,7 @@ absl::Status Stage::Pause(int ms) {
 absl::Status Stage::AwaitFile(const std::string& path) {
   const absl::Time deadline = absl::Now() + absl::Seconds(15);
   while (::access(path.c_str(), F_OK) != 0) {
-    const absl::Status status = Pause(kLookEveryMs);
+    absl::Status status = Pause(kLookEveryMs);
     if (!status.ok()) return status;
     if (absl::Now() > deadline) {
       return absl::InternalError(absl::StrCat(path, " did not appear within 15 s"));

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::int64_t kSecond = 1'000'000'000;
-constexpr std::int64_t kMiB = 1024 * 1024;
+constexpr std::int64_t kMiB = std::int64_t{1024} * 1024;
 // Real time of second 0 of the story; BOOTTIME is 1000 s there.
 constexpr std::int64_t kStart = 1'790'000'000 * kSecond;
 
@@ -226,7 +226,7 @@ Story Tell(const std::string& type) {
     WitnessSample sample;
     sample.boottime_ns = 1000 * kSecond + i * (kSecond / 10);
     // 40 Mbit/s.
-    sample.sent_bytes = i * 500'000;
+    sample.sent_bytes = std::int64_t{i} * 500'000;
     sample.memory_bytes = 10 * kMiB;
     story.samples.push_back(sample);
   }
