@@ -89,16 +89,19 @@ class Observer {
   WindowClass Classify(const v1::Frame& frame) const {
     const std::int64_t begin = frame.begin_boottime_ns();
     const std::int64_t end = frame.end_boottime_ns();
+    const std::int64_t touch = fault_.state.edges().first_touch().boottime_ns();
+    const std::int64_t from = touch != 0 ? touch : fault_.Acked();
+    const bool inside = from != 0 && begin >= from && end <= fault_.End();
     for (const FaultInterval& other : node_.faults) {
       if (&other == &fault_ || !other.Changed() ||
           OtherBoot(other.state.boot_id(), fault_.state.boot_id())) {
         continue;
       }
-      if (other.Begin() < end && other.recovered_ns > begin) return WindowClass::kOther;
+      // A slow recovery of another fault must not hide this one's windows; it only spoils quiet time.
+      const std::int64_t until = inside ? other.End() : other.recovered_ns;
+      if (other.Begin() < end && until > begin) return WindowClass::kOther;
     }
-    const std::int64_t touch = fault_.state.edges().first_touch().boottime_ns();
-    const std::int64_t from = touch != 0 ? touch : fault_.Acked();
-    if (from != 0 && begin >= from && end <= fault_.End()) return WindowClass::kFault;
+    if (inside) return WindowClass::kFault;
     if (fault_.Touches(begin, end)) return WindowClass::kOther;
     if (begin >= fault_.End() && begin < fault_.End() + kMaxRecoveryNs) {
       // Quiet as soon as it has recovered, which the second round knows.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
@@ -103,6 +104,8 @@ std::vector<v1::Movement> MovedMost(const Observation& observation, std::size_t 
   for (const Series& series : observation.series) {
     auto movement = Compare(observation, series);
     if (!movement.has_value() || movement->score() < 1) continue;
+    // What the agent says of itself is no symptom of anything.
+    if (absl::StrContains(movement->metric(), ".agent_")) continue;
     all.emplace_back(std::move(*movement),
                      absl::StrCat(series.table, "/", series.entity, "/", series.metric));
   }
