@@ -97,7 +97,8 @@ class Observer {
           OtherBoot(other.state.boot_id(), fault_.state.boot_id())) {
         continue;
       }
-      // A slow recovery of another fault must not hide this one's windows; it only spoils quiet time.
+      // A slow recovery of another fault must not hide this one's windows; it only spoils quiet
+      // time.
       const std::int64_t until = inside ? other.End() : other.recovered_ns;
       if (other.Begin() < end && until > begin) return WindowClass::kOther;
     }
