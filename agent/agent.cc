@@ -45,7 +45,7 @@ void Agent::SampleOnce(const TickSchedule::Tick& tick) {
   const Instant end = parts_.clock->Now();
   frame->set_end_boottime_ns(end.boottime_ns);
   frame->set_realtime_offset_ns(end.realtime_ns - end.boottime_ns);
-  labels_.Fill(faults, frame, &batch);
+  labels_.Fill(faults, connected, frame, &batch);
   NoteInjector(connected, &batch);
   window_begin_ns_ = end.boottime_ns;
   parts_.outbox->Put(batch);
@@ -65,7 +65,7 @@ void Agent::NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch) {
 }
 
 void Agent::NoteInjector(bool connected, v1::Batch* batch) {
-  if (connected == injector_connected_) return;
+  if (!parts_.watches_injector || connected == injector_connected_) return;
   injector_connected_ = connected;
   AddEvent(batch, batch->frames(0).end_boottime_ns(),
            connected ? "injector_found" : "injector_lost",

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stop_token>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct AgentParts {
   std::function<std::vector<v1::FaultState>(bool* connected)> faults;
   // Called after each batch was put into the outbox.
   std::function<void()> on_batch;
+  // This node has an injector: windows in which it does not answer are told as such.
+  bool watches_injector = false;
 };
 
 class Agent {
@@ -44,7 +47,8 @@ class Agent {
   TickSchedule schedule_;
   Labels labels_;
   std::int64_t window_begin_ns_ = 0;
-  bool injector_connected_ = false;
+  // As it was last told; unset until the first tick.
+  std::optional<bool> injector_connected_;
 };
 
 }  // namespace faultline

@@ -65,7 +65,8 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
 
   Agent agent({sampler, &outbox, &Clock::System(),
                [&injector](bool* connected) { return injector.States(connected); },
-               [&uplink] { uplink.Wake(); }},
+               [&uplink] { uplink.Wake(); },
+               /*watches_injector=*/!options.injector.empty()},
               options.interval_ns);
   std::jthread loop([&agent](const std::stop_token& stop) { agent.Run(stop); });
   int signal = 0;

@@ -158,6 +158,10 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
 void Controller::Refuse(const v1::FaultSpec& spec, Instant commanded, const absl::Status& why) {
   v1::FaultState state;
   *state.mutable_spec() = spec;
+  // A refused fault is told of like any other, so it needs a name that everybody takes.
+  if (spec.id().empty() || spec.id().size() > kMaxFaultIdLength) {
+    state.mutable_spec()->set_id(NewFaultId());
+  }
   state.set_phase(v1::PHASE_REFUSED);
   state.set_reason(std::string(why.message()));
   state.set_boot_id(options_.boot_id);
@@ -303,11 +307,15 @@ const v1::FaultState* Controller::Find(const std::string& id) {
   return nullptr;
 }
 
-void Controller::SaveAndTell(const v1::FaultState& state) {
+void Controller::Save(const v1::FaultState& state) {
   // The row that is needed to undo stands already; this one only loses detail.
   if (absl::Status saved = journal_->Save(state); !saved.ok()) {
     LogError("fault ", state.spec().id(), ": ", saved.message());
   }
+}
+
+void Controller::SaveAndTell(const v1::FaultState& state) {
+  Save(state);
   Tell(state);
 }
 

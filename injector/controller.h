@@ -121,6 +121,7 @@ class Controller {
   void CloseAfterReboot(v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const v1::FaultState* Find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Save(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SaveAndTell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Tell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

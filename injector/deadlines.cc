@@ -69,6 +69,9 @@ void Controller::RunDueOf(Active& active, std::int64_t now_ns) {
       End(active, v1::PHASE_INTERFERED, std::string(status.message()));
       return;
     }
+    // Once a second, so that little of what was done is forgotten if this process dies.
+    active.injection->Measure();
+    Save(active.injection->state());
   }
   if (active.next_measure_ns <= now_ns) MeasureNow(*active.injection);
   ScheduleNext(active, now_ns);

@@ -15,27 +15,29 @@
 namespace faultline {
 namespace {
 
-constexpr size_t kMaxIdLength = 64;
-
 std::uint64_t Random64() {
   std::random_device device;
   return (std::uint64_t{device()} << 32) | device();
 }
 
+}  // namespace
+
 // UUID of version 4 (RFC 9562).
-std::string NewId() {
+std::string NewFaultId() {
   const std::uint64_t high = (Random64() & ~std::uint64_t{0xF000}) | 0x4000;
   const std::uint64_t low = (Random64() & ~(std::uint64_t{3} << 62)) | (std::uint64_t{1} << 63);
   return absl::StrFormat("%08x-%04x-%04x-%04x-%012x", high >> 32, (high >> 16) & 0xFFFF,
                          high & 0xFFFF, low >> 48, low & 0xFFFFFFFFFFFF);
 }
 
+namespace {
+
 // The id stands in file names, in a helper's arguments and in the names of kernel objects.
 absl::Status CheckId(absl::string_view id) {
   const bool plain = std::all_of(id.begin(), id.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-';
   });
-  if (plain && id.size() <= kMaxIdLength) return absl::OkStatus();
+  if (plain && id.size() <= kMaxFaultIdLength) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "the fault's id must be a UUID: letters, digits and '-', at most 64");
 }
@@ -132,7 +134,7 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(Host* host, Clock* cl
 
 void Injection::FillState(const FaultType& type, const v1::FaultSpec& spec, Instant commanded) {
   *state_.mutable_spec() = spec;
-  if (spec.id().empty()) state_.mutable_spec()->set_id(NewId());
+  if (spec.id().empty()) state_.mutable_spec()->set_id(NewFaultId());
   // 0 asks for one; the mask keeps it from drawing 0.
   if (spec.seed() == 0) state_.mutable_spec()->set_seed(Random64() | 1);
   state_.set_phase(v1::PHASE_ACCEPTED);
@@ -201,6 +203,12 @@ bool Injection::Measure() {
   return fresh;
 }
 
+std::int64_t Injection::LastStampNs() const {
+  const v1::Edges& edges = state_.edges();
+  return std::max({edges.commanded().boottime_ns(), edges.acked().boottime_ns(),
+                   edges.first_touch().boottime_ns(), edges.last_touch().boottime_ns()});
+}
+
 absl::Status Injection::MakeLevers() {
   for (size_t i = 0; i < levers_.size(); ++i) {
     if (levers_[i] != nullptr) continue;
@@ -247,7 +255,9 @@ bool Injection::Undo(v1::Phase final, const std::string& reason) {
   const std::int64_t begin_ns = clock_->Now().boottime_ns;
   bool interfered = false;
   if (!RestoreAll(&interfered)) return false;
-  Stamp(state_.mutable_edges()->mutable_undone(), begin_ns);
+  // Of a fault that another process left it is only known to have ended after its last stamp: a
+  // link and a helper end with their process, a value stays until now.
+  Stamp(state_.mutable_edges()->mutable_undone(), fault_ == nullptr ? LastStampNs() : begin_ns);
   // What came in between the read above and the end.
   Measure();
   SetPhase(final_);

@@ -63,6 +63,8 @@ class Injection {
   // Levers of a recovered fault are made when they are needed, again until it works.
   absl::Status MakeLevers();
   bool RestoreAll(bool* interfered);
+  // The newest edge that is known, CLOCK_BOOTTIME ns.
+  std::int64_t LastStampNs() const;
 
   Host* host_;
   Clock* clock_;
@@ -75,6 +77,12 @@ class Injection {
   // Phase that it ends in, once undo has begun.
   v1::Phase final_ = v1::PHASE_UNSPECIFIED;
 };
+
+// Longest id that a fault may have, bytes.
+constexpr size_t kMaxFaultIdLength = 64;
+
+// A fresh random UUID, for faults that the caller did not name.
+std::string NewFaultId();
 
 // True from PHASE_UNDONE on.
 bool IsFinal(v1::Phase phase);

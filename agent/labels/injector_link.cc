@@ -53,6 +53,8 @@ void InjectorLink::Stop() {
 }
 
 void InjectorLink::Learn(const v1::FaultState& state) {
+  // Nothing could ever be said of it again, and the collector would refuse the batch that has it.
+  if (state.spec().id().empty()) return;
   {
     const std::lock_guard lock(mutex_);
     v1::FaultState& known = states_[state.spec().id()];

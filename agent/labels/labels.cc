@@ -34,7 +34,8 @@ Labels::Labels(const v1::Schema& schema) : next_entity_(kFirstFaultEntity) {
   }
 }
 
-void Labels::Fill(absl::Span<const v1::FaultState> states, v1::Frame* frame, v1::Batch* batch) {
+void Labels::Fill(absl::Span<const v1::FaultState> states, bool seen, v1::Frame* frame,
+                  v1::Batch* batch) {
   v1::TableFrame* table = nullptr;
   if (table_ >= 0) {
     table = frame->add_tables();
@@ -60,7 +61,12 @@ void Labels::Fill(absl::Span<const v1::FaultState> states, v1::Frame* frame, v1:
     if (table == nullptr) continue;
     // A gauge dose (bytes held) counts by its change, too: what the fault did in this window.
     const std::int64_t total = state.dose().empty() ? 0 : state.dose(0).value();
-    const bool measured = !state.dose().empty();
+    const bool measured = seen && !state.dose().empty();
+    // What was done before this agent saw the fault belongs to no window of its own; and what an
+    // injector that died had counted may be more than what its successor knows.
+    const bool counted = measured &&
+                         (known.counted || state.edges().acked().boottime_ns() >= begin) &&
+                         (state.dose(0).gauge() || total >= known.dose);
     table->add_entities(known.entity);
     v1::Entity* entity = batch->add_entities();
     entity->set_id(known.entity);
@@ -73,7 +79,7 @@ void Labels::Fill(absl::Span<const v1::FaultState> states, v1::Frame* frame, v1:
         value = 1;
       } else if (c == dose_column_) {
         value = total - known.dose;
-        null = !measured;
+        null = !counted;
       } else if (c == total_column_) {
         value = total;
         null = !measured;
@@ -87,7 +93,9 @@ void Labels::Fill(absl::Span<const v1::FaultState> states, v1::Frame* frame, v1:
             static_cast<char>((*column->mutable_nulls())[bit / 8] | (1 << (bit % 8)));
       }
     }
+    if (!measured) continue;
     known.dose = total;
+    known.counted = true;
   }
   if (table == nullptr) return;
   // The bitmap covers every entity or is empty.

@@ -23,13 +23,16 @@ class Labels {
   explicit Labels(const v1::Schema& schema);
 
   // Appends the table "fault" and the active ids to `frame`, whose window is set; entities and
-  // every state that is new or changed to `batch`. `states`: all that the injector told.
-  void Fill(absl::Span<const v1::FaultState> states, v1::Frame* frame, v1::Batch* batch);
+  // every state that is new or changed to `batch`. `states`: all that the injector told. `seen`:
+  // it answers now; if not, what a fault does is unknown and its dose null.
+  void Fill(absl::Span<const v1::FaultState> states, bool seen, v1::Frame* frame, v1::Batch* batch);
 
  private:
   struct Known {
     std::uint64_t entity = 0;
     std::int64_t dose = 0;
+    // `dose` was seen at the end of some window.
+    bool counted = false;
     // Serialised state as it was last put into a batch.
     std::string told;
   };

@@ -58,6 +58,7 @@ Outbox::Outbox(std::string epoch, size_t max_bytes)
 void Outbox::Put(const v1::Batch& batch) {
   Held held;
   held.samples = CountSamples(batch);
+  held.schema_id = batch.schema_id();
   if (!batch.frames().empty()) {
     held.begin_ns = batch.frames(0).begin_boottime_ns();
     held.end_ns = batch.frames(batch.frames_size() - 1).end_boottime_ns();
@@ -80,6 +81,7 @@ void Outbox::BecomeGap(Held* held, absl::string_view reason) {
   gap.set_samples(held->samples);
   gap.set_reason(std::string(reason));
   v1::Batch record;
+  record.set_schema_id(held->schema_id);
   *record.add_gaps() = gap;
   held->encoded = Encode(record, epoch_, held->encoded.sequence());
   held->gap = std::move(gap);
@@ -105,6 +107,7 @@ void Outbox::DropOldest() {
     next.gap->set_begin_boottime_ns(front.gap->begin_boottime_ns());
   }
   v1::Batch record;
+  record.set_schema_id(next.schema_id);
   *record.add_gaps() = *next.gap;
   bytes_ -= next.encoded.payload().size();
   next.encoded = Encode(record, epoch_, next.encoded.sequence());

@@ -50,6 +50,7 @@ class Outbox {
     std::int64_t begin_ns = 0;
     std::int64_t end_ns = 0;
     std::int64_t samples = 0;
+    std::uint64_t schema_id = 0;
     // Set once the batch has become a gap record; it covers [first, encoded.sequence()].
     std::optional<v1::Gap> gap;
   };

@@ -116,7 +116,12 @@ WindowLabel IntervalTable::Label(const v1::Frame& frame, absl::string_view boot_
   const bool unseen = std::any_of(unseen_.begin(), unseen_.end(), [&](const Span& span) {
     return !OtherBoot(span.boot_id, boot_id) && span.begin_ns < end && span.end_ns > begin;
   });
-  if (unseen) label.state = std::max(label.state, LabelState::kUnknown);
+  if (unseen) {
+    // Nobody can say whether the kernel still had it: a link ends with the injector that died.
+    label.label = false;
+    if (label.state == LabelState::kFault) label.state = LabelState::kUnknown;
+    label.state = std::max(label.state, LabelState::kUnknown);
+  }
   return label;
 }
 

@@ -53,7 +53,7 @@ TEST(Labels_Fill, DoseTravelsAsTheIncrementOfTheWindow) {
     dose->set_value(total);
     v1::Frame frame = Window(100, 200);
     v1::Batch batch;
-    labels.Fill({&state, 1}, &frame, &batch);
+    labels.Fill({&state, 1}, true, &frame, &batch);
     ASSERT_EQ(frame.tables_size(), 1);
     EXPECT_EQ(frame.tables(0).table(), 1U);
     ASSERT_EQ(frame.tables(0).entities_size(), 1);
@@ -78,7 +78,7 @@ TEST(Labels_Fill, WithoutADoseTheValueIsNullNotZero) {
                                               State("c", 150, 160)};
   v1::Frame frame = Window(100, 200);
   v1::Batch batch;
-  labels.Fill(states, &frame, &batch);
+  labels.Fill(states, true, &frame, &batch);
   const v1::TableFrame& table = frame.tables(0);
   ASSERT_EQ(table.entities_size(), 2);
   EXPECT_EQ(table.columns(0).nulls(), "");
@@ -86,11 +86,47 @@ TEST(Labels_Fill, WithoutADoseTheValueIsNullNotZero) {
   EXPECT_EQ(batch.faults_size(), 3);
 }
 
+TEST(Labels_Fill, InjectorUnseen_TheDoseIsNullUntilItIsKnownAgain) {
+  Labels labels(FaultSchema());
+  v1::FaultState state = State("f", 150, 0);
+  v1::Dose* dose = state.add_dose();
+  struct Step {
+    bool seen;
+    std::int64_t total;
+    bool null;
+    std::int64_t increment;
+  };
+  // Seen, unseen, seen again with more, seen with less: a successor that knows less than the dead.
+  for (const Step& step : {Step{true, 10, false, 10}, Step{false, 10, true, 0},
+                           Step{true, 30, false, 20}, Step{true, 5, true, 0}}) {
+    dose->set_value(step.total);
+    v1::Frame frame = Window(100, 200);
+    v1::Batch batch;
+    labels.Fill({&state, 1}, step.seen, &frame, &batch);
+    const v1::ColumnFrame& column = frame.tables(0).columns(1);
+    EXPECT_EQ(column.nulls(), step.null ? std::string(1, '\x01') : "");
+    if (!step.null) {
+      EXPECT_EQ(column.values(0), step.increment);
+    }
+  }
+}
+
+TEST(Labels_Fill, FaultOlderThanTheAgent_ItsPastIsNobodysWindow) {
+  Labels labels(FaultSchema());
+  v1::FaultState state = State("f", 50, 0);
+  state.add_dose()->set_value(1000);
+  v1::Frame frame = Window(100, 200);
+  v1::Batch batch;
+  labels.Fill({&state, 1}, true, &frame, &batch);
+  EXPECT_EQ(frame.tables(0).columns(1).nulls(), std::string(1, '\x01'));
+  EXPECT_EQ(frame.tables(0).columns(2).values(0), 1000);
+}
+
 TEST(Labels_Fill, NoFault_TheTableIsThereAndEmpty) {
   Labels labels(FaultSchema());
   v1::Frame frame = Window(100, 200);
   v1::Batch batch;
-  labels.Fill({}, &frame, &batch);
+  labels.Fill({}, true, &frame, &batch);
   ASSERT_EQ(frame.tables_size(), 1);
   EXPECT_EQ(frame.tables(0).columns_size(), 3);
   EXPECT_EQ(frame.tables(0).entities_size(), 0);

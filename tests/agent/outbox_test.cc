@@ -24,6 +24,7 @@ v1::Batch Decode(const v1::EncodedBatch& encoded) {
 v1::Batch MakeBatch(std::int64_t tick, int values) {
   static std::mt19937_64 random(3);
   v1::Batch batch;
+  batch.set_schema_id(42);
   v1::Frame* frame = batch.add_frames();
   frame->set_tick(tick);
   frame->set_begin_boottime_ns(tick * 100);
@@ -61,6 +62,8 @@ TEST(Outbox, Put_BeyondTheBound_EverySequenceIsHeldOrInAGap) {
   std::uint64_t last = 0;
   while (std::optional<v1::EncodedBatch> encoded = outbox.After(last)) {
     const v1::Batch batch = Decode(*encoded);
+    // A collector takes no batch, and so no gap record, without a schema that it knows.
+    EXPECT_EQ(batch.schema_id(), 42U);
     for (const v1::Gap& gap : batch.gaps()) {
       EXPECT_EQ(gap.first_sequence(), last + 1);
       EXPECT_EQ(gap.last_sequence(), encoded->sequence());

@@ -103,8 +103,8 @@ TEST_F(EndToEndTest, Faults_BecomeLabelsThatTheKernelConfirms) {
   WaitForNode();
   Faultline({"run", "start", "e2e"});
   Sleep(6 * kNsPerSecond);
-  Faultline(
-      {"inject", "cpu.limit", "--target", "cgroup:" + entity, "--for", "6s", "--wait", "cpus=0.05"});
+  Faultline({"inject", "cpu.limit", "--target", "cgroup:" + entity, "--for", "6s", "--wait",
+             "cpus=0.05"});
   Sleep(5 * kNsPerSecond);
   Faultline({"inject", "sham", "--target", "cgroup:" + entity, "--for", "3s", "--wait"});
   Sleep(3 * kNsPerSecond);
@@ -190,6 +190,7 @@ TEST_F(EndToEndTest, CollectorKilled_NothingIsLostOrStoredTwice) {
 
 TEST_F(EndToEndTest, BadRequests_AreRefusedWithASentenceAndChangeNothing) {
   WaitForNode();
+  Faultline({"run", "start", "bad"});
   const std::string group = absl::StrCat("/faultline-test-", ::getpid(), "-none");
   struct Case {
     std::vector<std::string> words;
@@ -212,6 +213,13 @@ TEST_F(EndToEndTest, BadRequests_AreRefusedWithASentenceAndChangeNothing) {
     EXPECT_NE(output.find(one.says), std::string::npos) << one.says << " is not in: " << output;
   }
   EXPECT_EQ(Faultline({"faults", "--json", "--active"}).find("\"id\""), std::string::npos);
+  // Not one window either: a batch that tells of a refusal is stored like any other.
+  Sleep(2500 * kNsPerMs);
+  Faultline({"run", "stop", "bad"});
+  const std::string out = dir_.path() + "/dataset";
+  Faultline({"export", "--run", "bad", "--out", out});
+  EXPECT_TRUE(ReadCsv(out + "/gaps.csv").empty()) << Slurp(out + "/gaps.csv") << Log("agent");
+  EXPECT_GE(ReadCsv(out + "/data/host.csv").size(), 2U);
 }
 
 }  // namespace
