@@ -54,8 +54,7 @@ TEST_F(PauseAndLeak, PauseStopsAChild_AndLetsItGoOn) {
   SleepMs(1000);
   EXPECT_EQ(spinner.rounds(), frozen_at);
   const v1::FaultState ended = injector_.WaitForEnd(Id("pause"), 10);
-  SleepMs(200);
-  EXPECT_GT(spinner.rounds(), frozen_at);
+  EXPECT_TRUE(spinner.GetsOn());
   EXPECT_EQ(ended.phase(), v1::PHASE_UNDONE);
   ASSERT_EQ(ended.dose_size(), 1);
   EXPECT_EQ(ended.dose(0).name(), "paused_ns");
@@ -127,22 +126,21 @@ TEST_F(PauseAndLeak, LeakBeyondTheGroupsLimitIsRefused) {
   EXPECT_TRUE(absl::IsFailedPrecondition(injector_.Inject(huge).status()));
 }
 
-// The helper dies first, the fault is said to have ended, nobody else is harmed.
+// The helper dies first, the fault is said to have ended, nobody else is harmed. The limit is well
+// above what the bystander shares with this program: the kernel's badness counts that too.
 TEST_F(PauseAndLeak, LeakThatMeetsTheOomKillerEndsAsInterfered) {
-  const bool v1 = group_->Write("memory", "memory.limit_in_bytes", "16M").ok();
+  const bool v1 = group_->Write("memory", "memory.limit_in_bytes", "128M").ok();
   if (!v1) {
-    ASSERT_TRUE(group_->Write("memory", "memory.max", "16M").ok());
+    ASSERT_TRUE(group_->Write("memory", "memory.max", "128M").ok());
   }
   before_ = Digest();
   const Spinner bystander(group_.get());
-  v1::FaultSpec spec = Leak("leak", "64MiB", "256MiB/s");
+  v1::FaultSpec spec = Leak("leak", "256MiB", "512MiB/s");
   (*spec.mutable_parameters())["allow_oom"] = "yes";
   ASSERT_TRUE(injector_.Inject(spec).ok());
   const v1::FaultState ended = injector_.WaitForEnd(Id("leak"), 10);
   EXPECT_EQ(ended.phase(), v1::PHASE_INTERFERED) << ended.ShortDebugString();
-  const std::int64_t rounds = bystander.rounds();
-  SleepMs(300);
-  EXPECT_GT(bystander.rounds(), rounds);
+  EXPECT_TRUE(bystander.GetsOn());
 }
 
 TEST_F(PauseAndLeak, WorkTogether_AndAreUndoneInEitherOrder) {
@@ -169,9 +167,7 @@ TEST_F(PauseAndLeak, WorkTogether_AndAreUndoneInEitherOrder) {
       ASSERT_TRUE(second.ok());
       EXPECT_EQ(second->phase(), v1::PHASE_UNDONE);
       EXPECT_EQ(Digest(), before_);
-      const std::int64_t rounds = spinner.rounds();
-      SleepMs(300);
-      EXPECT_GT(spinner.rounds(), rounds);
+      EXPECT_TRUE(spinner.GetsOn());
     }
   }
 }

@@ -68,9 +68,7 @@ TEST_F(Recovery, OfCpuLimit_AfterAKillAtARandomMoment) { KillAtRandom("cpu.limit
 TEST_F(Recovery, OfProcessPause_AfterAKillAtARandomMoment) {
   const Spinner spinner(group_.get());
   KillAtRandom("process.pause");
-  const std::int64_t rounds = spinner.rounds();
-  SleepMs(300);
-  EXPECT_GT(spinner.rounds(), rounds);
+  EXPECT_TRUE(spinner.GetsOn());
 }
 TEST_F(Recovery, OfMemLeak_AfterAKillAtARandomMoment) {
   const std::int64_t before = MemoryUsage();
