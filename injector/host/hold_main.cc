@@ -27,8 +27,8 @@ namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 constexpr std::int64_t kMinStepNs = 20'000'000;
-// Time that a helper makes up for after it was stopped; more would be a burst.
-constexpr std::int64_t kMaxLagNs = 100'000'000;
+// Time that a helper makes up for when it was stopped or got no CPU; more would be a burst.
+constexpr std::int64_t kMaxLagNs = kNsPerSecond;
 
 std::int64_t Now() {
   timespec now{};

@@ -138,7 +138,7 @@ TEST_F(PauseAndLeak, LeakThatMeetsTheOomKillerEndsAsInterfered) {
   v1::FaultSpec spec = Leak("leak", "256MiB", "512MiB/s");
   (*spec.mutable_parameters())["allow_oom"] = "yes";
   ASSERT_TRUE(injector_.Inject(spec).ok());
-  const v1::FaultState ended = injector_.WaitForEnd(Id("leak"), 10);
+  const v1::FaultState ended = injector_.WaitForEnd(Id("leak"), 30);
   EXPECT_EQ(ended.phase(), v1::PHASE_INTERFERED) << ended.ShortDebugString();
   EXPECT_TRUE(bystander.GetsOn());
 }
