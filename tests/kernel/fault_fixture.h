@@ -87,8 +87,8 @@ class FaultTest : public ::testing::Test {
     ASSERT_TRUE(group.ok()) << group.status();
     group_ = std::move(*group);
     // So that a busy machine does not starve what the test measures.
-    if (!group_->Write("cpu", "cpu.shares", "262144").ok()) {
-      ASSERT_TRUE(group_->Write("cpu", "cpu.weight", "10000").ok());
+    if (!group_->Write("cpu", "cpu.shares", "16384").ok()) {
+      ASSERT_TRUE(group_->Write("cpu", "cpu.weight", "1600").ok());
     }
     ASSERT_TRUE(injector_.Start().ok());
     before_ = Digest();
