@@ -20,6 +20,8 @@ std::int64_t CountSamples(const v1::Batch& batch) {
   for (const v1::Frame& frame : batch.frames()) {
     for (const v1::TableFrame& table : frame.tables()) {
       for (const v1::ColumnFrame& column : table.columns()) {
+        // Nulls alone: the bits are there, the values are not.
+        if (column.values().empty()) continue;
         samples += column.values_size();
         for (const char byte : column.nulls()) {
           samples -= __builtin_popcount(static_cast<unsigned char>(byte));

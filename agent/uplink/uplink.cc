@@ -133,8 +133,7 @@ void Uplink::Receive(Stream* stream) {
       outbox_->Reject(message.reject().sequence(), message.reject().reason());
     }
     const std::lock_guard lock(mutex_);
-    // What took its place is sent again from there.
-    if (message.has_reject()) resend_from_ = message.reject().sequence();
+    if (message.has_reject()) resend_.insert(message.reject().sequence());
     if (message.has_command() && commands_.size() < kMaxWaiting) {
       commands_.push_back(std::move(*message.mutable_command()));
     }
@@ -144,7 +143,7 @@ void Uplink::Receive(Stream* stream) {
   const std::lock_guard lock(mutex_);
   broken_ = true;
   messages_.clear();
-  resend_from_ = 0;
+  resend_.clear();
   changed_.notify_all();
 }
 
@@ -154,19 +153,22 @@ void Uplink::Send(Stream* stream, std::uint64_t sent) {
   std::uint64_t seen = 0;
   while (true) {
     std::optional<v1::NodeMessage> message;
+    std::uint64_t after = sent;
     {
       const std::lock_guard lock(mutex_);
       if (broken_) return;
       seen = version_;
-      if (resend_from_ != 0) sent = std::min(sent, std::exchange(resend_from_, 0) - 1);
       if (!messages_.empty()) {
         message = std::move(messages_.front());
         messages_.pop_front();
+      } else if (!resend_.empty()) {
+        after = *resend_.begin() - 1;
+        resend_.erase(resend_.begin());
       }
     }
     if (!message.has_value()) {
-      if (std::optional<v1::EncodedBatch> batch = outbox_->After(sent); batch.has_value()) {
-        sent = batch->sequence();
+      if (std::optional<v1::EncodedBatch> batch = outbox_->After(after); batch.has_value()) {
+        sent = std::max(sent, batch->sequence());
         *message.emplace().mutable_batch() = *std::move(batch);
       }
     }

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -61,8 +62,9 @@ class Uplink {
   std::deque<v1::NodeMessage> messages_ ABSL_GUARDED_BY(mutex_);
   std::deque<v1::Command> commands_ ABSL_GUARDED_BY(mutex_);
   bool broken_ ABSL_GUARDED_BY(mutex_) = true;
-  // A batch that became a gap record after it was sent; 0: none.
-  std::uint64_t resend_from_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Batches that became gap records after they were sent: those go again, what followed them does
+  // not.
+  std::set<std::uint64_t> resend_ ABSL_GUARDED_BY(mutex_);
   // Bumped by everything that the sender should look at.
   std::uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
 

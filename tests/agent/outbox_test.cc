@@ -85,12 +85,21 @@ TEST(Outbox, Put_BeyondTheBound_EverySequenceIsHeldOrInAGap) {
 
 TEST(Outbox, Reject_LeavesAGapRecordInItsPlace) {
   Outbox outbox("epoch", 1 << 20);
-  for (int i = 1; i <= 3; ++i) outbox.Put(MakeBatch(i, 4));
+  for (int i = 1; i <= 3; ++i) {
+    v1::Batch batch = MakeBatch(i, 4);
+    // A column of two nulls and nothing else, as Encode writes it, and one null beside a value.
+    batch.mutable_frames(0)->mutable_tables(0)->add_columns()->set_nulls("\x03");
+    v1::ColumnFrame* column = batch.mutable_frames(0)->mutable_tables(0)->add_columns();
+    column->add_values(0);
+    column->add_values(7);
+    column->set_nulls("\x01");
+    outbox.Put(batch);
+  }
   outbox.Reject(2, "bad");
   const v1::Batch batch = Decode(*outbox.After(1));
   ASSERT_EQ(batch.gaps_size(), 1);
   EXPECT_EQ(batch.gaps(0).first_sequence(), 2U);
-  EXPECT_EQ(batch.gaps(0).samples(), 4);
+  EXPECT_EQ(batch.gaps(0).samples(), 5);
   EXPECT_EQ(batch.gaps(0).reason(), "rejected");
   EXPECT_EQ(outbox.After(2)->sequence(), 3U);
 }

@@ -30,14 +30,14 @@ class TinyCollector final : public v1::Ingest::Service {
       if (message.has_result()) results_ += message.result().id() == 77 ? 1 : 0;
       if (!message.has_batch()) continue;
       const std::uint64_t sequence = message.batch().sequence();
-      if (sequence == reject_ && rejected_++ == 0) {
+      if (reject_.count(sequence) != 0 && rejected_.insert(sequence).second) {
         answer.mutable_reject()->set_sequence(sequence);
         stream->Write(answer);
         continue;
       }
-      if (sequence != durable_ + 1) continue;
-      durable_ = sequence;
+      if (sequence <= durable_ || !held_.insert(sequence).second) continue;
       ++stored_;
+      while (held_.count(durable_ + 1) != 0) ++durable_;
       answer.mutable_ack()->set_durable_sequence(durable_);
       stream->Write(answer);
       // Hangs up without a word every few batches.
@@ -47,8 +47,10 @@ class TinyCollector final : public v1::Ingest::Service {
   }
 
   std::uint64_t durable_ = 0;
-  std::uint64_t reject_ = 0;
-  int rejected_ = 0;
+  // Refused the first time that they come.
+  std::set<std::uint64_t> reject_;
+  std::set<std::uint64_t> rejected_;
+  std::set<std::uint64_t> held_;
   int stored_ = 0;
   int hang_up_every_ = 0;
   int results_ = 0;
@@ -100,13 +102,14 @@ TEST_F(UplinkTest, Drain_CollectorThatComesLate_IsFound) {
 }
 
 TEST_F(UplinkTest, Reject_SendsTheGapRecordAndGoesOn) {
-  collector_.reject_ = 2;
+  collector_.reject_ = {2, 3, 5};
   Serve();
-  for (int i = 0; i < 3; ++i) outbox_.Put(v1::Batch());
+  for (int i = 0; i < 6; ++i) outbox_.Put(v1::Batch());
   Uplink uplink(address_, v1::Hello(), &outbox_, Answer);
   EXPECT_TRUE(uplink.Drain(kPatienceNs));
-  EXPECT_EQ(collector_.rejected_, 2);
-  EXPECT_EQ(outbox_.lost(), 1U);
+  EXPECT_EQ(collector_.durable_, 6U);
+  EXPECT_EQ(collector_.stored_, 6);
+  EXPECT_EQ(outbox_.lost(), 3U);
 }
 
 TEST_F(UplinkTest, Command_IsRunAndAnswered) {
