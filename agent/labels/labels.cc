@@ -27,7 +27,7 @@ Labels::Labels(const v1::Schema& schema) : next_entity_(kFirstFaultEntity) {
     columns_ = schema.tables(t).columns_size();
     for (int c = 0; c < columns_; ++c) {
       const std::string& name = schema.tables(t).columns(c).name();
-      if (name == "fault_active") active_column_ = c;
+      if (name == "active") active_column_ = c;
       if (name == "fault_dose") dose_column_ = c;
       if (name == "fault_dose_total") total_column_ = c;
     }

@@ -391,7 +391,7 @@ constexpr Metric kMetrics[] = {
      "Entries that there is room for."},
     // fault: one row per fault that is active; the dose is in the unit of that fault, see
     // faults.csv.
-    {"S11", "faultline.fault.active", kFault, "fault_active", "1", kGauge, 0,
+    {"S11", "faultline.fault.active", kFault, "active", "1", kGauge, 0,
      {{LabelField{}}}, kNoFallback,
      "1 while the fault was acked and not undone in some part of the window."},
     {"S12", "faultline.fault.dose", kFault, "fault_dose", "{dose}", kCounter, 0,

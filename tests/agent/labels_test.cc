@@ -13,7 +13,7 @@ v1::Schema FaultSchema() {
   schema.add_tables()->set_name("host");
   v1::TableSchema* fault = schema.add_tables();
   fault->set_name("fault");
-  for (const char* column : {"fault_active", "fault_dose", "fault_dose_total"}) {
+  for (const char* column : {"active", "fault_dose", "fault_dose_total"}) {
     fault->add_columns()->set_name(column);
   }
   return schema;

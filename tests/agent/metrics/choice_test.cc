@@ -100,7 +100,7 @@ TEST_F(ChooseFieldsTest, NobodyReadsTheKind_IsMissing) {
 }
 
 TEST_F(ChooseFieldsTest, Labels_AreAlwaysThere) {
-  EXPECT_EQ(Of(Table::kFault, "fault_active").availability, v1::AVAILABILITY_AVAILABLE);
+  EXPECT_EQ(Of(Table::kFault, "active").availability, v1::AVAILABILITY_AVAILABLE);
 }
 
 }  // namespace
