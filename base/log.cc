@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.h"
 
+#include <grpc/support/log.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -38,6 +39,11 @@ void LogLine(Severity severity, absl::string_view line) {
                                    : absl::StrCat(Word(severity), line, "\n");
   // A log that cannot be written has nobody to be told.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+void KeepGrpcQuiet() {
+  if (std::getenv("GRPC_VERBOSITY") != nullptr) return;
+  ::gpr_set_log_function([](gpr_log_func_args* /*line*/) {});
 }
 
 void Bug(absl::string_view what) {

@@ -20,6 +20,11 @@ void SetLogThreshold(Severity severity);
 
 void LogLine(Severity severity, absl::string_view line);
 
+// What gRPC has to say for itself is dropped: what matters of it comes back as a status, and we say
+// that in our words. GRPC_VERBOSITY in the environment brings it back. Before the first use of
+// gRPC.
+void KeepGrpcQuiet();
+
 template <typename... Args>
 void LogError(const Args&... args) {
   LogLine(Severity::kError, absl::StrCat(args...));
