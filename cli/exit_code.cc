@@ -12,6 +12,9 @@ ExitCode ExitCodeOf(const absl::Status& status) {
       return kExitOk;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kOutOfRange:
+    // A name that is not there, or is taken: another one would be right.
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
       return kExitUsage;
     case absl::StatusCode::kUnavailable:
       return kExitUnreachable;

@@ -14,6 +14,9 @@ namespace faultline::cli {
 namespace {
 
 std::string PhaseCell(const Terminal& terminal, const v1::FaultState& fault) {
+  if (const std::string unknown = UnknownText(fault); !unknown.empty()) {
+    return terminal.Paint(Colour::kBad, unknown);
+  }
   const absl::string_view word = PhaseWord(fault.phase());
   switch (fault.phase()) {
     case v1::PHASE_VERIFIED:
@@ -47,6 +50,11 @@ std::string ParameterLine(const v1::ParameterInfo& parameter) {
 }
 
 }  // namespace
+
+std::string UnknownText(const v1::FaultState& fault) {
+  if (fault.unknown_since_realtime_ns() == 0) return "";
+  return absl::StrCat("unknown since ", ClockText(fault.unknown_since_realtime_ns()));
+}
 
 std::string AvailabilityCell(const Terminal& terminal, v1::Availability availability) {
   Colour colour = Colour::kBad;

@@ -26,6 +26,9 @@ std::string EdgesText(const v1::FaultState& fault);
 // "before -> after" of every change, and the notes.
 std::string PlanText(const v1::Plan& plan);
 
+// "unknown since 12:00:00.000" for a fault that nobody sees any more; empty for every other.
+std::string UnknownText(const v1::FaultState& fault);
+
 std::string AvailabilityCell(const Terminal& terminal, v1::Availability availability);
 
 }  // namespace faultline::cli

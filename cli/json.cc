@@ -112,6 +112,7 @@ Json ToJson(const v1::FaultState& state) {
   json["changes"] = ChangesJson(state.changes());
   json["deadline_boottime_ns"] = NumberOrNull(state.deadline_boottime_ns());
   json["boot_id"] = TextOrNull(state.boot_id());
+  json["unknown_since_realtime_ns"] = NumberOrNull(state.unknown_since_realtime_ns());
   return json;
 }
 
@@ -161,6 +162,7 @@ Json ToJson(const v1::NodeStatus& node) {
           {"interval_ns", node.interval_ns()},
           {"batches", node.batches()},
           {"gaps", node.gaps()},
+          {"injector_lost_realtime_ns", NumberOrNull(node.injector_lost_realtime_ns())},
           {"metrics", metrics}};
 }
 

@@ -154,24 +154,6 @@ absl::StatusOr<std::pair<std::string, std::string>> ParseParameter(absl::string_
   return parts;
 }
 
-std::string TargetText(const v1::Target& target) {
-  switch (target.target_case()) {
-    case v1::Target::kCgroup:
-      return absl::StrCat("cgroup:", target.cgroup());
-    case v1::Target::kUnit:
-      return absl::StrCat("unit:", target.unit());
-    case v1::Target::kPid:
-      return absl::StrCat("pid:", target.pid());
-    case v1::Target::kInterface:
-      return absl::StrCat("dev:", target.interface());
-    case v1::Target::kHost:
-      return "host";
-    case v1::Target::TARGET_NOT_SET:
-      break;
-  }
-  return "";
-}
-
 std::string PeerText(const v1::PeerFilter& peer) {
   std::string text = peer.cidr();
   if (peer.port_first() != 0) {

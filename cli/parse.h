@@ -28,8 +28,7 @@ absl::StatusOr<v1::PeerFilter> ParsePeer(absl::string_view text);
 // "name=value".
 absl::StatusOr<std::pair<std::string, std::string>> ParseParameter(absl::string_view text);
 
-// The same words back, as ParseTarget and ParsePeer take them.
-std::string TargetText(const v1::Target& target);
+// The same words back, as ParsePeer takes them; TargetText is in proto/words.h.
 std::string PeerText(const v1::PeerFilter& peer);
 
 }  // namespace faultline::cli

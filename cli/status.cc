@@ -46,9 +46,9 @@ std::string Age(std::int64_t realtime_ns) {
   return age < 0 ? "now" : absl::StrCat(DurationText(age), " ago");
 }
 
-// Types of the faults that are active on `node`; "?" where it cannot be asked.
+// Types of the faults that are active on `node`, as far as anybody knows; "?" where the collector
+// does not say.
 std::string ActiveFaults(Client& client, const v1::NodeStatus& node) {
-  if (!node.connected()) return "?";
   v1::ListRequest request;
   request.set_node(node.node().id());
   request.set_active_only(true);
@@ -56,10 +56,23 @@ std::string ActiveFaults(Client& client, const v1::NodeStatus& node) {
       Call(client.faults(), &v1::Faults::Stub::List, request);
   if (!list.ok()) return "?";
   std::vector<std::string> types;
-  for (const v1::FaultState& fault : list->faults()) types.push_back(fault.spec().type());
-  std::string text = types.empty() ? "-" : absl::StrJoin(types, ", ");
+  for (const v1::FaultState& fault : list->faults()) {
+    const std::string unknown = UnknownText(fault);
+    types.push_back(unknown.empty() ? fault.spec().type()
+                                    : absl::StrCat(fault.spec().type(), " (", unknown, ")"));
+  }
+  // Nobody can tell of faults that a node that is gone, or its own root, started since.
+  const bool blind = !node.connected() || node.injector_lost_realtime_ns() != 0;
+  std::string text = types.empty() ? (blind ? "?" : "-") : absl::StrJoin(types, ", ");
   if (!list->halted().empty()) absl::StrAppend(&text, " (halted: ", list->halted(), ")");
   return text;
+}
+
+std::string NodeState(const Terminal& terminal, const v1::NodeStatus& node) {
+  if (!node.connected()) return terminal.Paint(Colour::kBad, "gone");
+  if (node.injector_lost_realtime_ns() == 0) return terminal.Paint(Colour::kGood, "connected");
+  return terminal.Paint(Colour::kWarn, absl::StrCat("connected, injector away since ",
+                                                    ClockText(node.injector_lost_realtime_ns())));
 }
 
 void PrintMetrics(Terminal& terminal, const v1::NodeStatus& node) {
@@ -89,10 +102,7 @@ absl::Status ShowNodes(const Globals& globals, const StatusOptions& options) {
       {"NODE", "STATE", "LAST FRAME", "METRICS (available/degraded/missing)", "FAULTS", "GAPS"});
   for (const v1::NodeStatus& node : nodes->nodes()) {
     const MetricCounts counts = CountMetrics(node.schema());
-    table.Add({node.node().id(),
-               node.connected() ? terminal.Paint(Colour::kGood, "connected")
-                                : terminal.Paint(Colour::kBad, "gone"),
-               Age(node.last_frame_realtime_ns()),
+    table.Add({node.node().id(), NodeState(terminal, node), Age(node.last_frame_realtime_ns()),
                absl::StrCat(counts.available, "/", counts.degraded, "/", counts.missing),
                ActiveFaults(client, node), absl::StrCat(node.gaps())});
   }

@@ -54,61 +54,6 @@ std::string CountText(double value) {
 
 }  // namespace
 
-absl::string_view PhaseWord(v1::Phase phase) {
-  switch (phase) {
-    case v1::PHASE_ACCEPTED:
-      return "accepted";
-    case v1::PHASE_JOURNALED:
-      return "journaled";
-    case v1::PHASE_APPLIED:
-      return "applied";
-    case v1::PHASE_VERIFIED:
-      return "verified";
-    case v1::PHASE_UNDOING:
-      return "undoing";
-    case v1::PHASE_UNDONE:
-      return "undone";
-    case v1::PHASE_REFUSED:
-      return "refused";
-    case v1::PHASE_FAILED:
-      return "failed";
-    case v1::PHASE_INTERFERED:
-      return "interfered";
-    default:
-      return "unknown";
-  }
-}
-
-absl::string_view VerdictWord(v1::Verdict verdict) {
-  switch (verdict) {
-    case v1::VERDICT_EFFECTIVE:
-      return "effective";
-    case v1::VERDICT_NO_EFFECT:
-      return "no_effect";
-    case v1::VERDICT_COLLATERAL:
-      return "collateral";
-    case v1::VERDICT_INTERFERED:
-      return "interfered";
-    default:
-      return "";
-  }
-}
-
-absl::string_view AvailabilityWord(v1::Availability availability) {
-  switch (availability) {
-    case v1::AVAILABILITY_AVAILABLE:
-      return "available";
-    case v1::AVAILABILITY_DEGRADED:
-      return "degraded";
-    case v1::AVAILABILITY_MISSING:
-      return "missing";
-    default:
-      return "unknown";
-  }
-}
-
-bool IsFinal(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
-
 std::string DurationText(std::int64_t ns) { return Scaled(static_cast<double>(ns), kTimes); }
 
 std::string AmountText(double value, absl::string_view unit) {

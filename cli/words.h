@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The words for enums, amounts and times that tables and JSON share. Stateless.
+// Amounts and times as tables and progress lines show them; proto/words.h has the words for enums.
+// Stateless.
 #pragma once
 
 #include <cstdint>
@@ -8,18 +9,9 @@
 
 #include "absl/strings/string_view.h"
 #include "faultline/v1/faults.pb.h"
+#include "proto/words.h"
 
 namespace faultline::cli {
-
-// "verified", "undone", ...
-absl::string_view PhaseWord(v1::Phase phase);
-// "effective", ...; empty while unknown.
-absl::string_view VerdictWord(v1::Verdict verdict);
-// "available", "degraded", "missing" or "unknown".
-absl::string_view AvailabilityWord(v1::Availability availability);
-
-// Undone, refused, failed or interfered: nothing more will happen.
-bool IsFinal(v1::Phase phase);
 
 // "1.2 s", "340 ms", "12 us": three digits at most.
 std::string DurationText(std::int64_t ns);

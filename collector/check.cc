@@ -186,19 +186,43 @@ absl::StatusOr<EntityTables> CheckEntities(const v1::Batch& batch) {
   return entities;
 }
 
-absl::Status CheckFaultsAndGaps(const v1::Batch& batch) {
-  for (const v1::FaultState& fault : batch.faults()) {
-    if (fault.spec().id().empty() || fault.spec().id().size() > kMaxFaultId) {
-      return Wrong("a fault has no id or one that is too long");
+bool IsSound(const v1::Gap& gap) {
+  return gap.epoch().size() == kEpochBytes && gap.first_sequence() <= gap.last_sequence() &&
+         gap.last_sequence() <= INT64_MAX && gap.begin_boottime_ns() >= 0 &&
+         gap.begin_boottime_ns() <= gap.end_boottime_ns() && gap.samples() >= 0;
+}
+
+absl::Status CheckGaps(const v1::Batch& batch) {
+  const bool sound = std::all_of(batch.gaps().begin(), batch.gaps().end(), IsSound);
+  if (sound) return absl::OkStatus();
+  return Wrong("a gap has no epoch, or its end lies before its begin, or its count is negative");
+}
+
+// Takes out what nobody could ever name again; returns how many.
+int DropNamelessFaults(v1::Batch* batch) {
+  const int before = batch->faults_size();
+  auto* faults = batch->mutable_faults();
+  faults->erase(std::remove_if(faults->begin(), faults->end(),
+                               [](const v1::FaultState& fault) {
+                                 const std::size_t size = fault.spec().id().size();
+                                 return size == 0 || size > kMaxFaultId;
+                               }),
+                faults->end());
+  return before - batch->faults_size();
+}
+
+// Of a frame that failed its check, where sizes need not agree.
+std::int64_t CountValues(const v1::Frame& frame) {
+  std::int64_t values = 0;
+  for (const v1::TableFrame& table : frame.tables()) {
+    for (const v1::ColumnFrame& column : table.columns()) {
+      const auto bits = static_cast<std::int64_t>(8 * column.nulls().size());
+      for (int i = 0; i < column.values_size(); ++i) {
+        values += i < bits && IsNull(column, i) ? 0 : 1;
+      }
     }
   }
-  for (const v1::Gap& gap : batch.gaps()) {
-    if (gap.epoch().size() != kEpochBytes || gap.first_sequence() > gap.last_sequence() ||
-        gap.last_sequence() > INT64_MAX || gap.begin_boottime_ns() > gap.end_boottime_ns()) {
-      return Wrong("a gap has no epoch, or its end lies before its begin");
-    }
-  }
-  return absl::OkStatus();
+  return values;
 }
 
 void SetWindow(const v1::Batch& batch, CheckedBatch* checked) {
@@ -258,7 +282,7 @@ absl::StatusOr<v1::Batch> DecodeBatch(const v1::EncodedBatch& encoded) {
 absl::StatusOr<std::int64_t> CheckBatch(const v1::Batch& batch, const v1::Schema& schema) {
   const auto entities = CheckEntities(batch);
   if (!entities.ok()) return entities.status();
-  auto status = CheckFaultsAndGaps(batch);
+  auto status = CheckGaps(batch);
   if (!status.ok()) return status;
   std::int64_t samples = 0;
   for (int f = 0; f < batch.frames_size(); ++f) {
@@ -279,7 +303,31 @@ absl::StatusOr<std::int64_t> CheckBatch(const v1::Batch& batch, const v1::Schema
   return samples;
 }
 
-absl::StatusOr<CheckedBatch> CheckEncodedBatch(v1::EncodedBatch encoded,
+v1::Gap LostWith(const v1::EncodedBatch& encoded) {
+  v1::Gap lost;
+  lost.set_epoch(encoded.epoch());
+  lost.set_first_sequence(encoded.sequence());
+  lost.set_last_sequence(encoded.sequence());
+  lost.set_reason("rejected");
+  const auto batch = DecodeBatch(encoded);
+  if (!batch.ok()) return lost;
+  for (const v1::Gap& gap : batch->gaps()) {
+    const bool own = gap.epoch() == encoded.epoch() && gap.first_sequence() <= encoded.sequence() &&
+                     gap.last_sequence() == encoded.sequence();
+    if (own && IsSound(gap)) return gap;
+  }
+  for (const v1::Frame& frame : batch->frames()) {
+    lost.set_samples(lost.samples() + CountValues(frame));
+    const std::int64_t begin = frame.begin_boottime_ns();
+    if (begin <= 0 || begin >= frame.end_boottime_ns()) continue;
+    const bool first = lost.begin_boottime_ns() == 0;
+    lost.set_begin_boottime_ns(first ? begin : std::min(lost.begin_boottime_ns(), begin));
+    lost.set_end_boottime_ns(std::max(lost.end_boottime_ns(), frame.end_boottime_ns()));
+  }
+  return lost;
+}
+
+absl::StatusOr<CheckedBatch> CheckEncodedBatch(const v1::EncodedBatch& encoded,
                                                const std::vector<v1::Schema>& schemas) {
   // A batch of one second with 5,000 series is far below.
   constexpr std::uint32_t kLarge = 2U << 20;
@@ -298,11 +346,11 @@ absl::StatusOr<CheckedBatch> CheckEncodedBatch(v1::EncodedBatch encoded,
   const auto samples = CheckBatch(*batch, *schema);
   if (!samples.ok()) return samples.status();
   checked.samples = *samples;
+  checked.faults_dropped = DropNamelessFaults(&*batch);
   SetWindow(*batch, &checked);
   batch->clear_frames();
   // A copy, because a cleared message keeps its memory.
   checked.content = *batch;
-  checked.encoded = std::move(encoded);
   return checked;
 }
 

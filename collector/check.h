@@ -40,10 +40,16 @@ absl::StatusOr<v1::Batch> DecodeBatch(const v1::EncodedBatch& encoded);
 // values, nulls not counted.
 absl::StatusOr<std::int64_t> CheckBatch(const v1::Batch& batch, const v1::Schema& schema);
 
+// What is lost with a batch that will not be stored: what its own gap record says, or the window
+// and the number of values of its frames as far as they can be made out. The reason is "rejected"
+// unless the record gives one.
+v1::Gap LostWith(const v1::EncodedBatch& encoded);
+
 // DecodeBatch and CheckBatch with the one of `schemas` that the batch names, reduced to what the
-// store keeps beside the bytes. Large batches take turns, so that several threads do not hold
-// several in memory.
-absl::StatusOr<CheckedBatch> CheckEncodedBatch(v1::EncodedBatch encoded,
+// store keeps beside the bytes, which the caller adds. A fault without a usable id is left out and
+// counted: the samples beside it are sound. Large batches take turns, so that several threads do
+// not hold several in memory.
+absl::StatusOr<CheckedBatch> CheckEncodedBatch(const v1::EncodedBatch& encoded,
                                                const std::vector<v1::Schema>& schemas);
 
 // The value of row `index` is null. For a column that has passed CheckBatch.

@@ -31,6 +31,20 @@ void SetChannelArguments(grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }
 
+// gRPC says no more than that it did not work.
+absl::Status CannotListen(const std::string& listen) {
+  if (absl::StartsWith(listen, "unix:")) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", listen,
+                     ": the folder of the socket must exist, be writable for this user, and the "
+                     "path have at most 107 bytes"));
+  }
+  return absl::UnavailableError(absl::StrCat(
+      "cannot listen on ", listen,
+      ": another program, perhaps another faultline-collector, has the address (`ss -ltnp` shows "
+      "which); stop it, or choose another with --listen, e.g. --listen 127.0.0.1:0"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(const CollectorOptions& options,
@@ -80,8 +94,7 @@ absl::Status Collector::Listen(const CollectorOptions& options) {
   server_ = builder.BuildAndStart();
   const bool is_unix = absl::StartsWith(options.listen, "unix:");
   if (server_ == nullptr || (!options.listen.empty() && !is_unix && port == 0)) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen,
-                                               "; is another program using the address?"));
+    return CannotListen(options.listen);
   }
   address_ = options.listen;
   if (!is_unix && !address_.empty()) {

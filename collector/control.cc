@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "collector/fan_out.h"
 #include "collector/fault_watch.h"
 #include "collector/store/fault_progress.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -69,8 +71,39 @@ absl::StatusOr<std::string> OnlyNode(const Fleet& fleet) {
       absl::StrCat("several nodes are connected, name one of ", absl::StrJoin(connected, ", ")));
 }
 
+// Since when nobody has seen a fault that its node's injector did not speak of: the injector's
+// loss, or the end of what the node told, or the newest edge.
+std::int64_t UnknownSince(const v1::FaultState& fault, const std::vector<NodeRow>& nodes,
+                          const Fleet& fleet) {
+  const v1::Edges& edges = fault.edges();
+  const std::int64_t newest =
+      std::max({edges.commanded().realtime_ns(), edges.acked().realtime_ns(),
+                edges.last_touch().realtime_ns(), std::int64_t{1}});
+  const auto row = std::find_if(nodes.begin(), nodes.end(), [&](const NodeRow& candidate) {
+    return candidate.status.node().id() == fault.node();
+  });
+  if (row == nodes.end()) return newest;
+  std::int64_t since = row->status.injector_lost_realtime_ns();
+  if (since == 0 && fleet.Find(fault.node()) == nullptr)
+    since = row->status.last_frame_realtime_ns();
+  // A fault of after that was seen nevertheless.
+  return std::max(since, newest);
+}
+
+// For answers that do not ask the nodes: only what is known to be away is marked.
+void MarkUnseen(const std::vector<NodeRow>& nodes, const Fleet& fleet, v1::FaultState* fault) {
+  if (IsFinal(fault->phase())) return;
+  const bool away = fleet.Find(fault->node()) == nullptr ||
+                    std::any_of(nodes.begin(), nodes.end(), [&](const NodeRow& row) {
+                      return row.status.node().id() == fault->node() &&
+                             row.status.injector_lost_realtime_ns() != 0;
+                    });
+  if (away) fault->set_unknown_since_realtime_ns(UnknownSince(*fault, nodes, fleet));
+}
+
 // Merges what nodes said into what the catalogue knew, newest first.
-void MergeLists(std::vector<v1::FaultState> known, const Answers& answers, bool active_only,
+void MergeLists(std::vector<v1::FaultState> known, const Answers& answers,
+                const std::vector<NodeRow>& nodes, const Fleet& fleet, bool active_only,
                 v1::ListResponse* response) {
   std::map<std::pair<std::string, std::string>, v1::FaultState> faults;
   const auto add = [&](v1::FaultState fault) {
@@ -83,6 +116,7 @@ void MergeLists(std::vector<v1::FaultState> known, const Answers& answers, bool 
     }
   };
   for (v1::FaultState& fault : known) add(std::move(fault));
+  std::set<std::pair<std::string, std::string>> seen;
   std::vector<std::string> halted;
   for (const auto& [node, answer] : answers) {
     if (!answer.ok() || !answer->has_list()) continue;
@@ -92,12 +126,17 @@ void MergeLists(std::vector<v1::FaultState> known, const Answers& answers, bool 
     }
     for (v1::FaultState fault : answer->list().faults()) {
       fault.set_node(node);
+      seen.emplace(node, fault.spec().id());
       add(std::move(fault));
     }
   }
   std::vector<v1::FaultState> sorted;
-  for (auto& entry : faults) {
-    if (!active_only || !IsFinal(entry.second.phase())) sorted.push_back(std::move(entry.second));
+  for (auto& [key, fault] : faults) {
+    const bool open = !IsFinal(fault.phase());
+    if (open && seen.count(key) == 0) {
+      fault.set_unknown_since_realtime_ns(UnknownSince(fault, nodes, fleet));
+    }
+    if (open || !active_only) sorted.push_back(std::move(fault));
   }
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
     return a.edges().commanded().realtime_ns() > b.edges().commanded().realtime_ns();
@@ -280,7 +319,7 @@ grpc::ServerUnaryReactor* Control::List(grpc::CallbackServerContext* context,
   const auto deadline = std::min(DeadlineOf(context), system_clock::now() + kListTimeout);
   FanOut(*fleet_, nodes, command, deadline, [=, this](Answers answers) {
     const auto shared = std::make_shared<Answers>(std::move(answers));
-    const bool asked = reader_->Submit([=](Catalogue& catalogue) {
+    const bool asked = reader_->Submit([=, this](Catalogue& catalogue) {
       const auto rows = catalogue.Nodes();
       if (!rows.ok()) return reactor->Finish(ToGrpc(rows.status()));
       const std::vector<std::string> known = Names(*rows);
@@ -290,7 +329,7 @@ grpc::ServerUnaryReactor* Control::List(grpc::CallbackServerContext* context,
       }
       auto faults = catalogue.Faults(node, request->active_only(), kMaxListed);
       if (!faults.ok()) return reactor->Finish(ToGrpc(faults.status()));
-      MergeLists(std::move(*faults), *shared, request->active_only(), response);
+      MergeLists(std::move(*faults), *shared, *rows, *fleet_, request->active_only(), response);
       reactor->Finish(grpc::Status::OK);
     });
     if (!asked) {
@@ -303,18 +342,19 @@ grpc::ServerUnaryReactor* Control::List(grpc::CallbackServerContext* context,
 grpc::ServerWriteReactor<v1::FaultState>* Control::Watch(grpc::CallbackServerContext* /*context*/,
                                                          const v1::ListRequest* request) {
   const auto watch = FaultWatch::Begin(feed_, request->node());
-  const bool asked = reader_->Submit(
-      [watch, node = request->node(), active_only = request->active_only()](Catalogue& catalogue) {
-        const auto rows = catalogue.Nodes();
-        if (!rows.ok()) return watch->End(ToGrpc(rows.status()));
-        const std::vector<std::string> known = Names(*rows);
-        if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
-          return watch->End(ToGrpc(Absent(node, known)));
-        }
-        const auto faults = catalogue.Faults(node, active_only, kMaxListed);
-        if (!faults.ok()) return watch->End(ToGrpc(faults.status()));
-        watch->Prime(*faults);
-      });
+  const bool asked = reader_->Submit([watch, fleet = fleet_, node = request->node(),
+                                      active_only = request->active_only()](Catalogue& catalogue) {
+    const auto rows = catalogue.Nodes();
+    if (!rows.ok()) return watch->End(ToGrpc(rows.status()));
+    const std::vector<std::string> known = Names(*rows);
+    if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
+      return watch->End(ToGrpc(Absent(node, known)));
+    }
+    auto faults = catalogue.Faults(node, active_only, kMaxListed);
+    if (!faults.ok()) return watch->End(ToGrpc(faults.status()));
+    for (v1::FaultState& fault : *faults) MarkUnseen(*rows, *fleet, &fault);
+    watch->Prime(*faults);
+  });
   if (!asked) {
     watch->End({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many questions wait; ask again"});
   }

@@ -3,6 +3,8 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +22,8 @@ namespace {
 // Messages that may wait for a node that does not read. An Ack follows each batch and a batch is
 // read only after it, so only commands can pile up.
 constexpr std::size_t kMaxOutgoing = 256;
+// Rejected batches of one stream that a gap record is awaited of; beyond it we name the gaps.
+constexpr std::size_t kMaxRefused = 1024;
 
 // Who shares the streams' work; all outlive the server.
 struct Parts {
@@ -158,10 +162,20 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     v1::EncodedBatch encoded = std::move(*incoming_.mutable_batch());
     const absl::Status key = CheckBatchKey(encoded);
     if (!key.ok()) return Refuse(key);
+    auto checked = CheckEncodedBatch(encoded, schemas_);
+    if (!checked.ok()) return RejectBatch(encoded, std::string(checked.status().message()));
     const std::string epoch = encoded.epoch();
-    const std::uint64_t sequence = encoded.sequence();
-    auto checked = CheckEncodedBatch(std::move(encoded), schemas_);
-    if (!checked.ok()) return RejectBatch(epoch, sequence, std::string(checked.status().message()));
+    // Its gap record, if it was one, has come.
+    refused_.erase({epoch, encoded.sequence()});
+    for (auto next = refused_.lower_bound({epoch, 0});
+         next != refused_.end() && next->first == epoch; ++next) {
+      checked->awaited.insert(next->second);
+    }
+    if (checked->faults_dropped > 0) {
+      LogWarning("node ", node_, ": batch ", encoded.sequence(), " tells of ",
+                 checked->faults_dropped, " faults without a usable id; they are left out");
+    }
+    checked->encoded = std::move(encoded);
     parts_.store->SaveBatch(
         node_, std::make_shared<const CheckedBatch>(std::move(*checked)),
         [self = shared_from_this(), epoch](const absl::StatusOr<BatchOutcome>& outcome) {
@@ -176,20 +190,34 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     Read();
   }
 
-  void RejectBatch(const std::string& epoch, std::uint64_t sequence, const std::string& reason) {
-    LogWarning("node ", node_, ": batch ", sequence, " rejected: ", reason);
-    parts_.store->SaveReject(node_, epoch, sequence, reason,
-                             [self = shared_from_this(), epoch, sequence,
-                              reason](const absl::StatusOr<std::uint64_t>& durable) {
-                               if (!durable.ok()) return self->GiveUp(durable.status());
-                               v1::CollectorMessage message;
-                               message.mutable_reject()->set_sequence(sequence);
-                               message.mutable_reject()->set_reason(reason);
-                               message.mutable_reject()->set_epoch(epoch);
-                               self->Write(std::move(message));
-                               self->WriteAck(epoch, *durable);
-                               self->Read();
-                             });
+  // The first time the node is asked for a gap record, which knows what was lost; the second time
+  // we name the gap ourselves, so that one batch cannot hold up the stream for ever.
+  void RejectBatch(const v1::EncodedBatch& encoded, const std::string& reason) {
+    Rejection rejection{encoded.epoch(), encoded.sequence(), reason, std::nullopt};
+    const std::pair<std::string, std::uint64_t> key(rejection.epoch, rejection.sequence);
+    const bool again = refused_.erase(key) != 0 || refused_.size() >= kMaxRefused;
+    if (again) {
+      rejection.lost = LostWith(encoded);
+    } else {
+      refused_.insert(key);
+    }
+    LogWarning("node ", node_, ": batch ", rejection.sequence, " rejected",
+               again ? " again: " : ": ", reason);
+    parts_.store->SaveReject(
+        node_, rejection,
+        [self = shared_from_this(), rejection](const absl::StatusOr<std::uint64_t>& durable) {
+          if (!durable.ok()) return self->GiveUp(durable.status());
+          v1::CollectorMessage message;
+          message.mutable_reject()->set_sequence(rejection.sequence);
+          message.mutable_reject()->set_reason(rejection.reason);
+          message.mutable_reject()->set_epoch(rejection.epoch);
+          self->Write(std::move(message));
+          // Of a batch that we have after all, or that has become our gap.
+          if (*durable >= rejection.sequence || rejection.lost.has_value()) {
+            self->WriteAck(rejection.epoch, *durable);
+          }
+          self->Read();
+        });
   }
 
   void WriteAck(const std::string& epoch, std::uint64_t durable) {
@@ -234,6 +262,8 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
   v1::NodeMessage incoming_;
   std::string node_;
   std::vector<v1::Schema> schemas_;
+  // Epoch and sequence of the batches that were rejected once and not been answered for.
+  std::set<std::pair<std::string, std::uint64_t>> refused_;
 
   absl::Mutex mutex_;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
     LogError(options.status().message());
     return 2;
   }
+  faultline::KeepGrpcQuiet();
   // What nodes tell is for the collector and its group.
   ::umask(0027);
   // Before any thread exists, so that all of them leave the signals to us.

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "collector/dataset/csv.h"
-#include "collector/dataset/side_files.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -79,7 +79,7 @@ void AppendFaults(const std::vector<NodeData>& nodes, std::string* card) {
   std::string table;
   for (const NodeData& node : nodes) {
     for (const FaultInterval& fault : node.faults) {
-      const std::string verdict = VerdictName(fault.verdict);
+      const std::string verdict(VerdictWord(fault.verdict));
       ++verdicts[verdict.empty() ? "no verdict" : verdict];
       absl::StrAppend(&table, "| ", fault.state.spec().type(), fault.state.sham() ? " (sham)" : "",
                       " | ", node.name, " | ", TargetText(fault.state.spec().target()), " | ",
@@ -127,7 +127,7 @@ void AppendMissing(const Layout& layout, std::string* card) {
       }
       const std::string name = absl::StrCat(table.name, ".", metric.name());
       if (!seen.insert(name).second) continue;
-      absl::StrAppend(card, "- ", name, " (", AvailabilityName(metric.availability()),
+      absl::StrAppend(card, "- ", name, " (", AvailabilityWord(metric.availability()),
                       "): ", metric.reason(), "\n");
     }
   }

@@ -6,26 +6,33 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "collector/store/fault_progress.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
 
 constexpr std::int64_t kForEver = std::numeric_limits<std::int64_t>::max();
 
-bool IsInside(const v1::Edge& edge, std::int64_t begin_ns, std::int64_t end_ns) {
-  return edge.boottime_ns() > begin_ns && edge.boottime_ns() < end_ns;
+// The window may contain an edge that happened between `from_ns` and `to_ns`.
+bool MayHold(std::int64_t from_ns, std::int64_t to_ns, std::int64_t begin_ns, std::int64_t end_ns) {
+  return to_ns > begin_ns && from_ns < end_ns;
+}
+
+// A stamp is taken after the event, at most its error later; nothing came before the command.
+bool IsInside(const FaultInterval& fault, const v1::Edge& edge, std::int64_t begin_ns,
+              std::int64_t end_ns) {
+  const std::int64_t from = std::max(fault.Begin(), edge.boottime_ns() - edge.error_ns());
+  return edge.boottime_ns() != 0 && MayHold(from, edge.boottime_ns(), begin_ns, end_ns);
 }
 
 // The window contains an edge of what the fault does to the host. last_touch is none: it says when
 // the last packet came, not that anything changed.
 bool HasEdge(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end_ns) {
   const v1::Edges& edges = fault.state.edges();
-  if (IsInside(edges.commanded(), begin_ns, end_ns) || IsInside(edges.acked(), begin_ns, end_ns) ||
-      IsInside(edges.first_touch(), begin_ns, end_ns)) {
-    return true;
+  for (const v1::Edge* edge : {&edges.commanded(), &edges.acked(), &edges.first_touch()}) {
+    if (IsInside(fault, *edge, begin_ns, end_ns)) return true;
   }
-  if (fault.End() > begin_ns && fault.End() < end_ns) return true;
+  if (MayHold(fault.SureEnd(), fault.End(), begin_ns, end_ns)) return true;
   // Between the command and the confirmation the host is in neither state.
   const std::int64_t settled = fault.Acked() != 0 ? fault.Acked() : fault.End();
   return fault.Begin() <= begin_ns && settled >= end_ns;
@@ -48,11 +55,34 @@ bool FaultInterval::Changed() const {
   return Acked() != 0 || state.phase() == v1::PHASE_FAILED || state.phase() == v1::PHASE_INTERFERED;
 }
 
+bool FaultInterval::HasEnd() const {
+  return state.edges().undone().boottime_ns() != 0 || IsFinal(state.phase());
+}
+
+bool FaultInterval::EndsItself() const {
+  bool link = false;
+  for (const v1::Change& change : state.changes()) {
+    // A class without the program that steers into it is met by no packet.
+    if (change.kind() != "link" && change.kind() != "net_class") return false;
+    link = link || change.kind() == "link";
+  }
+  return link;
+}
+
 std::int64_t FaultInterval::End() const {
   const std::int64_t undone = state.edges().undone().boottime_ns();
   if (undone != 0) return undone;
-  if (!IsFinal(state.phase())) return kForEver;
-  return state.deadline_boottime_ns() != 0 ? state.deadline_boottime_ns() : kForEver;
+  const bool over = IsFinal(state.phase()) || EndsItself();
+  return over && state.deadline_boottime_ns() != 0 ? state.deadline_boottime_ns() : kForEver;
+}
+
+std::int64_t FaultInterval::SureEnd() const {
+  const v1::Edges& edges = state.edges();
+  if (edges.undone().boottime_ns() == 0) return End();
+  const std::int64_t sure = std::max(
+      {edges.undone().boottime_ns() - edges.undone().error_ns(), edges.acked().boottime_ns(),
+       edges.first_touch().boottime_ns(), edges.last_touch().boottime_ns()});
+  return std::min(sure, End());
 }
 
 std::int64_t FaultInterval::EndRealtime() const {
@@ -62,11 +92,16 @@ std::int64_t FaultInterval::EndRealtime() const {
 
 bool FaultInterval::Covers(std::int64_t begin_ns, std::int64_t end_ns) const {
   const std::int64_t touch = state.edges().first_touch().boottime_ns();
-  return touch != 0 && begin_ns >= touch && end_ns <= End();
+  return touch != 0 && begin_ns >= touch && end_ns <= SureEnd();
 }
 
 bool FaultInterval::Touches(std::int64_t begin_ns, std::int64_t end_ns) const {
   return Changed() && Begin() < end_ns && End() > begin_ns;
+}
+
+bool FaultInterval::IsWitnessed(const v1::Frame& frame) const {
+  return HasEnd() || std::find(frame.active_faults().begin(), frame.active_faults().end(),
+                               state.spec().id()) != frame.active_faults().end();
 }
 
 bool FaultInterval::IsLabelled() const {
@@ -98,6 +133,11 @@ WindowLabel IntervalTable::Label(const v1::Frame& frame, absl::string_view boot_
     const LabelState state = StateOf(fault, begin, end);
     if (state == LabelState::kNormal) continue;
     label.faults.push_back(&fault);
+    // Never undone as far as we know, and the node does not know of it either.
+    if (state == LabelState::kFault && !fault.IsWitnessed(frame)) {
+      label.state = std::max(label.state, LabelState::kUnknown);
+      continue;
+    }
     label.state = std::max(label.state, state);
     label.fault_active = label.fault_active || IsActive(fault, begin, end);
     label.label = label.label || (fault.IsLabelled() && fault.Covers(begin, end));
@@ -113,10 +153,7 @@ WindowLabel IntervalTable::Label(const v1::Frame& frame, absl::string_view boot_
     label.fault_active = true;
     label.state = std::max(label.state, LabelState::kUnknown);
   }
-  const bool unseen = std::any_of(unseen_.begin(), unseen_.end(), [&](const Span& span) {
-    return !OtherBoot(span.boot_id, boot_id) && span.begin_ns < end && span.end_ns > begin;
-  });
-  if (unseen) {
+  if (AnyTouches(unseen_, boot_id, begin, end)) {
     // Nobody can say whether the kernel still had it: a link ends with the injector that died.
     label.label = false;
     if (label.state == LabelState::kFault) label.state = LabelState::kUnknown;
@@ -134,6 +171,13 @@ bool IsTarget(const v1::FaultState& fault, absl::string_view table, absl::string
   }
   if (table == "netdev") return fault.spec().target().interface() == std::string(entity);
   return table == "host" && fault.spec().target().host();
+}
+
+bool AnyTouches(const std::vector<Span>& spans, absl::string_view boot_id, std::int64_t begin_ns,
+                std::int64_t end_ns) {
+  return std::any_of(spans.begin(), spans.end(), [&](const Span& span) {
+    return !OtherBoot(span.boot_id, boot_id) && span.begin_ns < end_ns && span.end_ns > begin_ns;
+  });
 }
 
 bool OtherBoot(absl::string_view a, absl::string_view b) {

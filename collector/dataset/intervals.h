@@ -31,14 +31,23 @@ struct FaultInterval {
   std::int64_t Begin() const { return state.edges().commanded().boottime_ns(); }
   // From here the kernel had it; 0: never.
   std::int64_t Acked() const { return state.edges().acked().boottime_ns(); }
-  // Undone; without that edge the deadline if the fault is over, and for ever if it is not.
+  // Its end is known: undone, or over without that edge.
+  bool HasEnd() const;
+  // Its programs pass everything after the deadline, whoever is there to take them off.
+  bool EndsItself() const;
+  // Undone; without that edge the deadline if the fault is over or ends itself, otherwise for ever.
   std::int64_t End() const;
+  // Until here it was in force for sure: End less the error of `undone`, but not before a touch.
+  std::int64_t SureEnd() const;
   // Real time of the same, 0: not over.
   std::int64_t EndRealtime() const;
-  // [begin, end] lies wholly between first_touch and End.
+  // [begin, end] lies wholly between first_touch and SureEnd.
   bool Covers(std::int64_t begin_ns, std::int64_t end_ns) const;
   // [begin, end] and the time from commanded to End have more than an instant in common.
   bool Touches(std::int64_t begin_ns, std::int64_t end_ns) const;
+  // Somebody can say that it stood in the window of `frame`: its end is known, or the node named
+  // it.
+  bool IsWitnessed(const v1::Frame& frame) const;
   // An anomaly by its verdict.
   bool IsLabelled() const;
 };
@@ -49,6 +58,10 @@ struct Span {
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
 };
+
+// One of `spans` and [begin, end] of boot `boot_id` have more than an instant in common.
+bool AnyTouches(const std::vector<Span>& spans, absl::string_view boot_id, std::int64_t begin_ns,
+                std::int64_t end_ns);
 
 enum class LabelState : std::uint8_t { kNormal, kUnknown, kRecovery, kFault, kTransition };
 constexpr int kLabelStates = 5;

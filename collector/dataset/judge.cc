@@ -6,12 +6,19 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "collector/dataset/batch_stream.h"
+#include "collector/dataset/collateral.h"
 #include "collector/dataset/frame_values.h"
 #include "collector/dataset/verdict.h"
 
@@ -21,7 +28,7 @@ namespace {
 // Windows kept of the quiet time and of the fault; a median needs no more.
 constexpr std::int64_t kMaxWindows = 2048;
 // The same where every control group is looked at.
-constexpr std::int64_t kMaxWindowsOfOthers = 256;
+constexpr std::int64_t kMaxWindowsOfOthers = 1024;
 constexpr std::size_t kMoved = 3;
 
 // Which entities an observation holds.
@@ -32,6 +39,12 @@ enum class Scope : std::uint8_t {
   kOthers,
 };
 
+// `cgroup` lies inside `entity`, or `entity` is no group of its own: what moves in it says nothing
+// about a neighbour.
+bool IsAbove(absl::string_view entity, absl::string_view cgroup) {
+  return entity == "/" || entity == "~other" || absl::StartsWith(cgroup, absl::StrCat(entity, "/"));
+}
+
 // Collects the series of one fault, window by window.
 class Observer {
  public:
@@ -39,10 +52,15 @@ class Observer {
       : layout_(layout), node_(node), fault_(fault), scope_(scope) {
     const std::int64_t interval = std::max<std::int64_t>(node.status.interval_ns(), 1);
     interval_s_ = static_cast<double>(interval) / static_cast<double>(kNsPerSecond);
-    const std::int64_t most = scope == Scope::kTarget ? kMaxWindows : kMaxWindowsOfOthers;
-    quiet_stride_ = 1 + 2 * kQuietReachNs / interval / most;
     const std::int64_t length = std::min(fault.End() - fault.Begin(), 3600 * kNsPerSecond);
-    fault_stride_ = 1 + length / interval / most;
+    if (scope == Scope::kTarget) {
+      quiet_stride_ = 1 + 2 * kQuietReachNs / interval / kMaxWindows;
+      fault_stride_ = 1 + length / interval / kMaxWindows;
+    } else {
+      // Quiet time is cut into stretches as long as the fault, so both are thinned alike.
+      quiet_stride_ = 1 + (2 * kQuietReachNs + length) / interval / kMaxWindowsOfOthers;
+      fault_stride_ = quiet_stride_;
+    }
   }
 
   absl::Status Read(Catalogue* catalogue, const v1::Run& run) {
@@ -62,6 +80,18 @@ class Observer {
   }
 
   const Observation& observation() const { return observation_; }
+
+  // Takes the windows that the fault shares as its own if it has too few to itself. The faults that
+  // it shares them with, oldest first; none if it was not necessary.
+  std::vector<const FaultInterval*> ShareIfNeeded() {
+    const auto count = [&](WindowClass which) {
+      return std::count(observation_.classes.begin(), observation_.classes.end(), which);
+    };
+    if (count(WindowClass::kFault) >= kMinOwnWindows || count(WindowClass::kShared) == 0) return {};
+    std::replace(observation_.classes.begin(), observation_.classes.end(), WindowClass::kShared,
+                 WindowClass::kFault);
+    return {company_.begin(), company_.end()};
+  }
 
  private:
   using Key = std::tuple<int, std::string, int>;
@@ -86,23 +116,30 @@ class Observer {
     }
   }
 
-  WindowClass Classify(const v1::Frame& frame) const {
+  WindowClass Classify(const v1::Frame& frame) {
     const std::int64_t begin = frame.begin_boottime_ns();
     const std::int64_t end = frame.end_boottime_ns();
+    if (AnyTouches(node_.unseen, fault_.state.boot_id(), begin, end)) return WindowClass::kOther;
     const std::int64_t touch = fault_.state.edges().first_touch().boottime_ns();
     const std::int64_t from = touch != 0 ? touch : fault_.Acked();
-    const bool inside = from != 0 && begin >= from && end <= fault_.End();
+    const bool inside =
+        from != 0 && begin >= from && end <= fault_.SureEnd() && fault_.IsWitnessed(frame);
+    bool shared = false;
     for (const FaultInterval& other : node_.faults) {
-      if (&other == &fault_ || !other.Changed() ||
+      // A sham has no dose: it hides nothing and spoils nothing.
+      if (&other == &fault_ || !other.Changed() || other.state.sham() ||
           OtherBoot(other.state.boot_id(), fault_.state.boot_id())) {
         continue;
       }
       // A slow recovery of another fault must not hide this one's windows; it only spoils quiet
       // time.
       const std::int64_t until = inside ? other.End() : other.recovered_ns;
-      if (other.Begin() < end && until > begin) return WindowClass::kOther;
+      if (other.Begin() >= end || until <= begin) continue;
+      if (!inside) return WindowClass::kOther;
+      shared = true;
+      company_.insert(&other);
     }
-    if (inside) return WindowClass::kFault;
+    if (inside) return shared ? WindowClass::kShared : WindowClass::kFault;
     if (fault_.Touches(begin, end)) return WindowClass::kOther;
     if (begin >= fault_.End() && begin < fault_.End() + kMaxRecoveryNs) {
       // Quiet as soon as it has recovered, which the second round knows.
@@ -114,13 +151,15 @@ class Observer {
   bool IsWanted(WindowClass which, std::int64_t tick) const {
     if (which == WindowClass::kOther) return false;
     if (which == WindowClass::kAfter) return scope_ == Scope::kTarget;
-    return tick % (which == WindowClass::kFault ? fault_stride_ : quiet_stride_) == 0;
+    return tick % (which == WindowClass::kQuiet ? quiet_stride_ : fault_stride_) == 0;
   }
 
   // Which columns of the entity are observed: none, the symptoms' or all.
   bool IsWanted(const std::string& table, const std::string& entity, bool symptom) const {
     const bool target = IsTarget(fault_.state, table, entity);
-    if (scope_ == Scope::kOthers) return symptom && table == "cgroup" && !target;
+    if (scope_ == Scope::kOthers) {
+      return symptom && table == "cgroup" && !target && !IsAbove(entity, fault_.state.cgroup());
+    }
     // Symptoms of the host, an interface or a disk have no target to belong to.
     return table == "host" || (table == "cgroup" && target) || (symptom && table != "cgroup");
   }
@@ -189,14 +228,44 @@ class Observer {
   Observation observation_;
   std::map<Key, std::size_t> index_;
   std::map<int, std::vector<bool>> symptoms_;
+  // Faults that windows of this one are shared with. They stand in one vector, oldest first.
+  std::set<const FaultInterval*> company_;
 };
 
-absl::StatusOr<bool> OthersMoved(Catalogue* catalogue, const Layout& layout, const v1::Run& run,
-                                 const NodeData& node, const FaultInterval& fault) {
+absl::StatusOr<Collateral> LookAtOthers(Catalogue* catalogue, const Layout& layout,
+                                        const v1::Run& run, const NodeData& node,
+                                        const FaultInterval& fault, bool second) {
   Observer observer(layout, node, fault, Scope::kOthers);
+  if (second) observer.SetJudged();
   const auto status = observer.Read(catalogue, run);
   if (!status.ok()) return status;
-  return AnySymptomMoved(observer.observation());
+  return FindCollateral(observer.observation());
+}
+
+// "f1 (cpu.limit), f2 (mem.leak)".
+std::string NamesOf(const std::vector<const FaultInterval*>& faults) {
+  std::vector<std::string> names;
+  for (const FaultInterval* fault : faults) {
+    names.push_back(absl::StrCat(fault->state.spec().id(), " (", fault->state.spec().type(), ")"));
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+std::string MovementText(const v1::Movement& movement) {
+  return absl::StrFormat("%s of %s moved (score %.3g)", movement.metric(), movement.entity(),
+                         movement.score());
+}
+
+// The target did not move: did something else?
+void DecideCollateral(const Collateral& others, FaultInterval* fault) {
+  fault->verdict = v1::VERDICT_NO_EFFECT;
+  if (others.moved.has_value()) {
+    fault->verdict = v1::VERDICT_COLLATERAL;
+    fault->note = MovementText(*others.moved);
+  } else if (others.suspect.has_value() && others.trials < kMinTrials) {
+    fault->note = absl::StrCat(MovementText(*others.suspect),
+                               ", but there is too little quiet time to tell whether by chance");
+  }
 }
 
 bool HasFaultWindow(const Observation& observation) {
@@ -205,27 +274,36 @@ bool HasFaultWindow(const Observation& observation) {
 }
 
 absl::Status DecideVerdict(Catalogue* catalogue, const Layout& layout, const v1::Run& run,
-                           const NodeData& node, const Observation& seen, FaultInterval* fault) {
+                           const NodeData& node, const Observation& seen,
+                           const std::vector<const FaultInterval*>& company, bool second,
+                           FaultInterval* fault) {
   const v1::FaultState& state = fault->state;
   fault->verdict = v1::VERDICT_UNSPECIFIED;
-  fault->note.clear();
+  fault->note = company.empty() ? "" : absl::StrCat("judged together with ", NamesOf(company));
   if (state.phase() == v1::PHASE_INTERFERED || state.verdict() == v1::VERDICT_INTERFERED) {
     fault->verdict = v1::VERDICT_INTERFERED;
   } else if (fault->Acked() == 0) {
     fault->note = "it was never active";
   } else if (state.sham()) {
     fault->verdict = v1::VERDICT_NO_EFFECT;
-    if (AnySymptomMoved(seen)) fault->note = "a symptom moved although the dose is zero";
+    if (!company.empty()) {
+      absl::StrAppend(&fault->note, ": what it did itself, if anything, cannot be told");
+    } else if (AnySymptomMoved(seen)) {
+      fault->note = "a symptom moved although the dose is zero";
+    }
   } else if (!HasFaultWindow(seen)) {
-    fault->note = "no whole window lies inside the fault";
+    fault->note = "no whole window that the node saw lies inside the fault";
   } else if (!AnySymptomComparable(seen)) {
     fault->note = "no symptom was measured on the target in quiet time and during the fault";
   } else if (AnySymptomMoved(seen)) {
     fault->verdict = v1::VERDICT_EFFECTIVE;
+  } else if (!company.empty()) {
+    // Whatever moved elsewhere is as well the other fault's.
+    fault->verdict = v1::VERDICT_NO_EFFECT;
   } else {
-    const auto others = OthersMoved(catalogue, layout, run, node, *fault);
+    const auto others = LookAtOthers(catalogue, layout, run, node, *fault, second);
     if (!others.ok()) return others.status();
-    fault->verdict = *others ? v1::VERDICT_COLLATERAL : v1::VERDICT_NO_EFFECT;
+    DecideCollateral(*others, fault);
   }
   return absl::OkStatus();
 }
@@ -238,8 +316,9 @@ absl::Status JudgeOne(Catalogue* catalogue, const Layout& layout, const v1::Run&
   if (second) observer.SetJudged();
   auto status = observer.Read(catalogue, run);
   if (!status.ok()) return status;
+  const std::vector<const FaultInterval*> company = observer.ShareIfNeeded();
   const Observation& seen = observer.observation();
-  status = DecideVerdict(catalogue, layout, run, node, seen, fault);
+  status = DecideVerdict(catalogue, layout, run, node, seen, company, second, fault);
   if (!status.ok()) return status;
   fault->moved = MovedMost(seen, kMoved);
   if (second) return absl::OkStatus();

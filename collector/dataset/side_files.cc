@@ -3,12 +3,12 @@
 
 #include <map>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "collector/dataset/csv.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -111,10 +111,6 @@ std::string ShapeText(const v1::Shape& shape) {
   return "constant";
 }
 
-std::string PhaseName(v1::Phase phase) {
-  return absl::AsciiStrToLower(absl::string_view(v1::Phase_Name(phase)).substr(6));
-}
-
 const char* KindName(v1::Kind kind) {
   if (kind == v1::KIND_COUNTER) return "counter";
   return kind == v1::KIND_HISTOGRAM ? "histogram" : "gauge";
@@ -140,7 +136,7 @@ void AppendFault(const std::string& node, const FaultInterval& fault, std::strin
       .Text(absl::StrCat(state.spec().seed()))
       .Number(state.spec().duration_ns())
       .Text(state.sham() ? "1" : "0")
-      .Text(PhaseName(state.phase()))
+      .Text(PhaseWord(state.phase()))
       .Edge(edges.commanded())
       .Edge(edges.acked())
       .Edge(edges.first_touch())
@@ -150,7 +146,7 @@ void AppendFault(const std::string& node, const FaultInterval& fault, std::strin
   line.NumberIfAny(recovered ? fault.recovered_ns : 0)
       .Text(state.boot_id())
       .Text(DoseJson(state))
-      .Text(VerdictName(fault.verdict))
+      .Text(VerdictWord(fault.verdict))
       .Text(MovedJson(fault.moved))
       .Text(absl::StrJoin(state.residue(), "; "))
       .Text(ReasonOf(fault));
@@ -158,44 +154,6 @@ void AppendFault(const std::string& node, const FaultInterval& fault, std::strin
 }
 
 }  // namespace
-
-const char* VerdictName(v1::Verdict verdict) {
-  switch (verdict) {
-    case v1::VERDICT_EFFECTIVE:
-      return "effective";
-    case v1::VERDICT_NO_EFFECT:
-      return "no_effect";
-    case v1::VERDICT_COLLATERAL:
-      return "collateral";
-    case v1::VERDICT_INTERFERED:
-      return "interfered";
-    default:
-      return "";
-  }
-}
-
-const char* AvailabilityName(v1::Availability availability) {
-  if (availability == v1::AVAILABILITY_AVAILABLE) return "available";
-  if (availability == v1::AVAILABILITY_DEGRADED) return "degraded";
-  return availability == v1::AVAILABILITY_MISSING ? "missing" : "";
-}
-
-std::string TargetText(const v1::Target& target) {
-  switch (target.target_case()) {
-    case v1::Target::kCgroup:
-      return absl::StrCat("cgroup:", target.cgroup());
-    case v1::Target::kUnit:
-      return absl::StrCat("unit:", target.unit());
-    case v1::Target::kPid:
-      return absl::StrCat("pid:", target.pid());
-    case v1::Target::kInterface:
-      return absl::StrCat("dev:", target.interface());
-    case v1::Target::kHost:
-      return "host";
-    default:
-      return "";
-  }
-}
 
 std::string FaultsCsv(const std::vector<NodeData>& nodes) {
   std::string file =
@@ -216,7 +174,7 @@ std::string MetricsCsv(const Layout& layout) {
     for (const OutputColumn& column : table.columns) {
       const v1::Column& metric = column.metric;
       file += CsvLine({table.name, column.name, column.unit, KindName(metric.kind()),
-                       metric.metric(), metric.hook(), AvailabilityName(metric.availability()),
+                       metric.metric(), metric.hook(), AvailabilityWord(metric.availability()),
                        metric.reason(), metric.meaning()});
     }
   }

@@ -20,11 +20,4 @@ std::string EntitiesCsv(const std::vector<EntityRow>& entities);
 std::string GapsCsv(const std::vector<GapRow>& gaps);
 std::string EventsCsv(const std::vector<EventRow>& events);
 
-// "effective", "no_effect", ...; empty while unknown.
-const char* VerdictName(v1::Verdict verdict);
-// As --target takes it: "cgroup:/x", "host".
-std::string TargetText(const v1::Target& target);
-// "available", "degraded" or "missing".
-const char* AvailabilityName(v1::Availability availability);
-
 }  // namespace faultline

@@ -87,7 +87,7 @@ bool AnySymptomMoved(const Observation& observation) {
                      [&](const Series& series) {
                        if (!series.symptom) return false;
                        const auto movement = Compare(observation, series);
-                       return movement.has_value() && movement->windows_outside() >= 0.5;
+                       return movement.has_value() && movement->windows_outside() >= kMovedShare;
                      });
 }
 

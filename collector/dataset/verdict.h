@@ -18,6 +18,10 @@ namespace faultline {
 
 // How far from the median the quiet band reaches, in MADs.
 constexpr double kBandMads = 5;
+// Share of the fault's windows outside the band from which a symptom counts as moved.
+constexpr double kMovedShare = 0.5;
+// A fault that has fewer windows to itself is judged on those that it shares, too.
+constexpr int kMinOwnWindows = 3;
 // Fewer quiet windows than this make no band.
 constexpr int kMinQuietWindows = 5;
 // Recovery is at most this long.
@@ -27,8 +31,10 @@ constexpr std::int64_t kMaxRecoveryNs = 30'000'000'000;
 enum class WindowClass : std::uint8_t {
   // No fault and no recovery of any.
   kQuiet,
-  // Wholly inside this fault.
+  // Wholly inside this fault, and no other one with a dose.
   kFault,
+  // Wholly inside this fault, and another one with a dose is about.
+  kShared,
   // Within 30 s after this fault, no other one active.
   kAfter,
   // Everything else: edges, other faults, other recoveries.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "collector/store/batch_rows.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "collector/store/fault_progress.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -96,15 +98,43 @@ absl::StatusOr<std::int64_t> OffsetOf(Database& database, std::int64_t epoch) {
   return *row ? query.IntAt(0) : 0;
 }
 
-absl::Status InsertGap(Database& database, std::int64_t node, std::int64_t epoch,
-                       const v1::Gap& gap, std::int64_t offset_ns) {
+// Takes off the front of `gap` what was stored nevertheless: a batch whose acknowledgement was lost
+// may have become a gap record at the node while it was here.
+absl::Status CutStored(Database& database, std::int64_t epoch, std::int64_t offset_ns,
+                       v1::Gap* gap) {
+  // Record batches have no frames, and so no end.
+  Query query(database,
+              "SELECT sequence, samples, end_ns FROM batches WHERE epoch = ? AND sequence >= ? AND "
+              "sequence <= ? AND end_ns > 0 ORDER BY sequence");
+  query.Int(epoch)
+      .Int(static_cast<std::int64_t>(gap->first_sequence()))
+      .Int(static_cast<std::int64_t>(gap->last_sequence()));
+  while (true) {
+    const auto row = query.Next();
+    if (!row.ok()) return row.status();
+    if (!*row) return absl::OkStatus();
+    gap->set_samples(std::max<std::int64_t>(0, gap->samples() - query.IntAt(1)));
+    if (query.IntAt(0) != static_cast<std::int64_t>(gap->first_sequence())) continue;
+    gap->set_first_sequence(gap->first_sequence() + 1);
+    const std::int64_t from = query.IntAt(2) - offset_ns;
+    if (from > gap->begin_boottime_ns() && from <= gap->end_boottime_ns()) {
+      gap->set_begin_boottime_ns(from);
+    }
+  }
+}
+
+absl::Status InsertGap(Database& database, std::int64_t node, std::int64_t epoch, v1::Gap gap,
+                       std::int64_t offset_ns) {
+  auto status = CutStored(database, epoch, offset_ns, &gap);
+  if (!status.ok()) return status;
   const auto first = static_cast<std::int64_t>(gap.first_sequence());
   const auto last = static_cast<std::int64_t>(gap.last_sequence());
-  // The node's own record of a rejected batch knows more than ours.
+  // All of it was stored.
+  if (first > last) return absl::OkStatus();
+  // A record that covers an earlier one was made of it, and counts it.
   Query replaced(database,
-                 "DELETE FROM gaps WHERE epoch = ? AND reason = 'rejected' AND begin_boottime_ns = "
-                 "0 AND first >= ? AND last <= ?");
-  auto status = replaced.Int(epoch).Int(first).Int(last).Run();
+                 "DELETE FROM gaps WHERE epoch = ? AND first > 0 AND first >= ? AND last <= ?");
+  status = replaced.Int(epoch).Int(first).Int(last).Run();
   if (!status.ok()) return status;
   const auto realtime = [&](std::int64_t boottime) {
     return boottime == 0 || offset_ns == 0 ? 0 : boottime + offset_ns;
@@ -180,8 +210,10 @@ absl::Status InsertBatchRow(Database& database, const Place& place, const Checke
 
 // Says once per hole that something is missing which no gap names.
 absl::Status ReportHole(Database& database, const Place& place, std::uint64_t mark,
-                        std::uint64_t sequence, absl::string_view node_name, std::int64_t now_ns) {
-  if (mark >= sequence) return absl::OkStatus();
+                        const CheckedBatch& batch, absl::string_view node_name,
+                        std::int64_t now_ns) {
+  const std::uint64_t sequence = batch.encoded.sequence();
+  if (mark >= sequence || batch.awaited.count(mark + 1) != 0) return absl::OkStatus();
   Query query(database,
               "UPDATE epochs SET hole_reported = ?1 WHERE id = ?2 AND hole_reported <> ?1");
   auto status = query.Int(static_cast<std::int64_t>(mark + 1)).Int(place.epoch).Run();
@@ -190,6 +222,14 @@ absl::Status ReportHole(Database& database, const Place& place, std::uint64_t ma
                                           " is neither stored nor named in a gap");
   LogError("node ", node_name, ": ", detail);
   return InsertEvent(database, place, 0, now_ns, "sequence_hole", detail);
+}
+
+absl::Status ReportDropped(Database& database, const Place& place, const CheckedBatch& batch,
+                           std::int64_t now_ns) {
+  if (batch.faults_dropped == 0) return absl::OkStatus();
+  return InsertEvent(database, place, 0, now_ns, "faults_dropped",
+                     absl::StrCat("batch ", batch.encoded.sequence(), " told of ",
+                                  batch.faults_dropped, " faults without a usable id"));
 }
 
 absl::Status UpdateCounters(Database& database, const Place& place, const CheckedBatch& batch,
@@ -203,7 +243,13 @@ absl::Status UpdateCounters(Database& database, const Place& place, const Checke
 absl::Status SaveOffset(Database& database, const Place& place, const CheckedBatch& batch) {
   if (batch.end_ns == 0) return absl::OkStatus();
   Query query(database, "UPDATE epochs SET realtime_offset_ns = ? WHERE id = ?");
-  return query.Int(batch.realtime_offset_ns).Int(place.epoch).Run();
+  auto status = query.Int(batch.realtime_offset_ns).Int(place.epoch).Run();
+  if (!status.ok()) return status;
+  // Gaps that came before the first frame of the epoch have no real time until now.
+  Query gaps(database,
+             "UPDATE gaps SET begin_ns = begin_boottime_ns + ?1, end_ns = end_boottime_ns + ?1 "
+             "WHERE epoch = ?2 AND begin_ns = 0 AND begin_boottime_ns > 0");
+  return gaps.Int(batch.realtime_offset_ns).Int(place.epoch).Run();
 }
 
 absl::Status InsertEvents(Database& database, const Place& place, const v1::Batch& content) {
@@ -250,8 +296,10 @@ absl::StatusOr<std::uint64_t> MarkOf(Database& database, std::int64_t epoch) {
   return static_cast<std::uint64_t>(query.IntAt(0));
 }
 
-absl::StatusOr<bool> MergeFault(Database& database, std::int64_t node,
-                                const v1::FaultState& fault) {
+absl::StatusOr<bool> MergeFault(Database& database, std::int64_t node, const v1::FaultState& told) {
+  v1::FaultState fault = told;
+  // An answer to who asks, not a fact of the fault's.
+  fault.clear_unknown_since_realtime_ns();
   {
     Query query(database, "SELECT state FROM faults WHERE node = ? AND fault = ?");
     const auto row = query.Int(node).Text(fault.spec().id()).Next();
@@ -259,9 +307,9 @@ absl::StatusOr<bool> MergeFault(Database& database, std::int64_t node,
     if (*row) {
       v1::FaultState known;
       const absl::string_view bytes = query.BytesAt(0);
-      if (known.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) &&
-          !Supersedes(fault, known)) {
-        return false;
+      if (known.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+        if (!Supersedes(fault, known)) return false;
+        KeepEvidence(known, &fault);
       }
     }
   }
@@ -289,13 +337,19 @@ absl::StatusOr<BatchOutcome> InsertBatch(Database& database, absl::string_view n
   BatchOutcome outcome;
   if (*stored || sequence <= place->mark) {
     outcome.duplicate = true;
-    outcome.durable_sequence = place->mark;
+    // A batch that we have may have become, at the node, the end of a range that it lost.
+    const auto gaps = InsertGaps(database, *place, batch.content);
+    if (!gaps.ok()) return gaps;
+    const auto mark = MarkOf(database, place->epoch);
+    if (!mark.ok()) return mark.status();
+    outcome.durable_sequence = *mark;
     return outcome;
   }
   auto status = InsertBatchRow(database, *place, batch);
   if (status.ok()) status = SaveOffset(database, *place, batch);
   if (status.ok()) status = InsertEntities(database, place->epoch, batch.content);
   if (status.ok()) status = InsertEvents(database, *place, batch.content);
+  if (status.ok()) status = ReportDropped(database, *place, batch, now_ns);
   if (status.ok()) status = InsertGaps(database, *place, batch.content);
   if (status.ok()) status = UpdateCounters(database, *place, batch, now_ns);
   if (!status.ok()) return status;
@@ -308,27 +362,27 @@ absl::StatusOr<BatchOutcome> InsertBatch(Database& database, absl::string_view n
   const auto mark = AdvanceMark(database, place->epoch);
   if (!mark.ok()) return mark.status();
   outcome.durable_sequence = *mark;
-  status = ReportHole(database, *place, *mark, sequence, node_name, now_ns);
+  status = ReportHole(database, *place, *mark, batch, node_name, now_ns);
   if (!status.ok()) return status;
   return outcome;
 }
 
 absl::StatusOr<std::uint64_t> InsertReject(Database& database, absl::string_view node_name,
-                                           absl::string_view epoch, std::uint64_t sequence,
-                                           absl::string_view reason, std::int64_t now_ns) {
-  const auto place = FindPlace(database, node_name, epoch);
+                                           const Rejection& rejection, std::int64_t now_ns) {
+  const auto place = FindPlace(database, node_name, rejection.epoch);
   if (!place.ok()) return place.status();
-  const auto stored = IsStored(database, place->epoch, sequence);
+  const auto stored = IsStored(database, place->epoch, rejection.sequence);
   if (!stored.ok()) return stored.status();
-  if (*stored || sequence <= place->mark) return place->mark;
-  v1::Gap gap;
-  gap.set_first_sequence(sequence);
-  gap.set_last_sequence(sequence);
-  gap.set_reason("rejected");
-  auto status = InsertGap(database, place->node, place->epoch, gap, 0);
+  if (*stored || rejection.sequence <= place->mark) return place->mark;
+  auto status =
+      InsertEvent(database, *place, 0, now_ns, "batch_rejected",
+                  absl::StrCat("batch ", rejection.sequence,
+                               rejection.lost.has_value() ? " again: " : ": ", rejection.reason));
   if (!status.ok()) return status;
-  status = InsertEvent(database, *place, 0, now_ns, "batch_rejected",
-                       absl::StrCat("batch ", sequence, ": ", reason));
+  if (!rejection.lost.has_value()) return place->mark;
+  const auto offset = OffsetOf(database, place->epoch);
+  if (!offset.ok()) return offset.status();
+  status = InsertGap(database, place->node, place->epoch, *rejection.lost, *offset);
   if (!status.ok()) return status;
   return AdvanceMark(database, place->epoch);
 }

@@ -29,12 +29,12 @@ absl::StatusOr<std::uint64_t> MarkOf(Database& database, std::int64_t epoch);
 absl::StatusOr<BatchOutcome> InsertBatch(Database& database, absl::string_view node_name,
                                          const CheckedBatch& batch, std::int64_t now_ns);
 
-// Records that a batch will never be stored; yields the new mark.
+// As Store::SaveReject.
 absl::StatusOr<std::uint64_t> InsertReject(Database& database, absl::string_view node_name,
-                                           absl::string_view epoch, std::uint64_t sequence,
-                                           absl::string_view reason, std::int64_t now_ns);
+                                           const Rejection& rejection, std::int64_t now_ns);
 
-// Keeps the state if it is newer than the known one; true if it was.
-absl::StatusOr<bool> MergeFault(Database& database, std::int64_t node, const v1::FaultState& fault);
+// Keeps the state if it is newer than the known one, with what that had seen beyond it; true if it
+// was.
+absl::StatusOr<bool> MergeFault(Database& database, std::int64_t node, const v1::FaultState& told);
 
 }  // namespace faultline

@@ -61,8 +61,12 @@ absl::StatusOr<std::unique_ptr<Catalogue>> Catalogue::Open(const std::string& pa
 absl::StatusOr<std::vector<NodeRow>> Catalogue::Nodes() {
   Query query(*database_,
               "SELECT n.id, n.node, n.interval_ns, n.last_seen_ns, n.last_frame_ns, n.batches, "
-              "(SELECT count(*) FROM gaps g WHERE g.node = n.id), s.schema FROM nodes n JOIN "
-              "schemas s ON s.id = n.schema ORDER BY n.name");
+              "(SELECT count(*) FROM gaps g WHERE g.node = n.id), s.schema, "
+              "(SELECT iif(v.kind = 'injector_lost', v.realtime_ns, 0) FROM events v WHERE v.node "
+              "= n.id AND v.epoch = (SELECT max(e.id) FROM epochs e WHERE e.node = n.id) AND "
+              "v.kind IN ('injector_lost', 'injector_found') ORDER BY v.realtime_ns "
+              "DESC, v.id DESC LIMIT 1) FROM nodes n JOIN schemas s ON s.id = n.schema ORDER BY "
+              "n.name");
   std::vector<NodeRow> nodes;
   const auto status = ForEach(query, [&] {
     NodeRow row;
@@ -74,6 +78,7 @@ absl::StatusOr<std::vector<NodeRow>> Catalogue::Nodes() {
     row.status.set_batches(query.IntAt(5));
     row.status.set_gaps(query.IntAt(6));
     if (parsed.ok()) parsed = Parse(query.BytesAt(7), "schema", row.status.mutable_schema());
+    row.status.set_injector_lost_realtime_ns(query.IntAt(8));
     if (parsed.ok()) nodes.push_back(std::move(row));
     return parsed;
   });

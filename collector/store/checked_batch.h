@@ -5,12 +5,14 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 
 #include "faultline/v1/telemetry.pb.h"
 
 namespace faultline {
 
 struct CheckedBatch {
+  // As received.
   v1::EncodedBatch encoded;
   // Without frames.
   v1::Batch content;
@@ -21,6 +23,11 @@ struct CheckedBatch {
   std::int64_t realtime_offset_ns = 0;
   // Values in it, nulls not counted.
   std::int64_t samples = 0;
+  // Fault states that had no usable id and are not in `content`.
+  int faults_dropped = 0;
+  // Sequences of its epoch that were rejected once, and whose gap records are on their way: a hole
+  // there is none to report.
+  std::set<std::uint64_t> awaited;
 };
 
 }  // namespace faultline

@@ -3,8 +3,11 @@
 
 #include <google/protobuf/util/message_differencer.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <tuple>
+
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -26,7 +29,28 @@ auto Progress(const v1::FaultState& state) {
 
 }  // namespace
 
-bool IsFinal(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
+void KeepEvidence(const v1::FaultState& known, v1::FaultState* state) {
+  if (known.boot_id() != state->boot_id()) return;
+  const auto keep = [](const v1::Edge& before, v1::Edge* edge) {
+    if (before.boottime_ns() > edge->boottime_ns()) *edge = before;
+  };
+  const v1::Edges& before = known.edges();
+  v1::Edges* edges = state->mutable_edges();
+  if (edges->first_touch().boottime_ns() == 0) {
+    keep(before.first_touch(), edges->mutable_first_touch());
+  }
+  keep(before.last_touch(), edges->mutable_last_touch());
+  for (const v1::Dose& dose : known.dose()) {
+    const auto same =
+        std::find_if(state->mutable_dose()->begin(), state->mutable_dose()->end(),
+                     [&](const v1::Dose& other) { return other.name() == dose.name(); });
+    if (same == state->mutable_dose()->end()) {
+      *state->add_dose() = dose;
+    } else if (!dose.gauge() && dose.value() > same->value()) {
+      *same = dose;
+    }
+  }
+}
 
 bool Supersedes(const v1::FaultState& state, const v1::FaultState& known) {
   const auto now = Progress(state);

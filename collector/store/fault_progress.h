@@ -8,10 +8,11 @@
 
 namespace faultline {
 
-// Nothing more will happen to the fault.
-bool IsFinal(v1::Phase phase);
-
 // True if `state` is later in the fault's life than `known`, or as late with other content.
 bool Supersedes(const v1::FaultState& state, const v1::FaultState& known);
+
+// Adds to `state` what `known`, an earlier one of the same fault, had seen and it lacks: touches
+// and dose. An injector that was killed knows less afterwards than it had told before.
+void KeepEvidence(const v1::FaultState& known, v1::FaultState* state);
 
 }  // namespace faultline

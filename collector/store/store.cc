@@ -231,13 +231,12 @@ void Store::SaveBatch(const std::string& node, std::shared_ptr<const CheckedBatc
       std::move(done));
 }
 
-void Store::SaveReject(const std::string& node, const std::string& epoch, std::uint64_t sequence,
-                       const std::string& reason,
+void Store::SaveReject(const std::string& node, const Rejection& rejection,
                        std::function<void(absl::StatusOr<std::uint64_t>)> done) {
   SubmitFor<std::uint64_t>(
       *writer_,
-      [node, epoch, sequence, reason, now = clock_->Now().realtime_ns](Database& database) {
-        return InsertReject(database, node, epoch, sequence, reason, now);
+      [node, rejection, now = clock_->Now().realtime_ns](Database& database) {
+        return InsertReject(database, node, rejection, now);
       },
       std::move(done));
 }

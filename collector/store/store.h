@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,15 @@ struct BatchOutcome {
   std::vector<v1::FaultState> faults;
 };
 
+struct Rejection {
+  std::string epoch;
+  std::uint64_t sequence = 0;
+  // Why.
+  std::string reason;
+  // Unset: the node is asked for a gap record first.
+  std::optional<v1::Gap> lost;
+};
+
 class Store {
  public:
   // Opens or makes `directory` and the store in it. FailedPrecondition: another collector has it,
@@ -58,9 +68,9 @@ class Store {
   void SaveBatch(const std::string& node, std::shared_ptr<const CheckedBatch> batch,
                  std::function<void(absl::StatusOr<BatchOutcome>)> done);
 
-  // Names a batch that can never be stored as a gap. Yields the new mark.
-  void SaveReject(const std::string& node, const std::string& epoch, std::uint64_t sequence,
-                  const std::string& reason,
+  // Notes why a batch can never be stored and, if `lost` is set, names it as a gap. Yields the
+  // mark.
+  void SaveReject(const std::string& node, const Rejection& rejection,
                   std::function<void(absl::StatusOr<std::uint64_t> durable_sequence)> done);
 
   // A state that was told outside of a batch. Yields whether it was news.

@@ -44,7 +44,8 @@ TEST(Json_OfAFault, KeepsTheDocumentedNames) {
             R"("first_touch":null,"last_touch":null,"undone":null},)"
             R"("dose":[{"name":"packets_dropped","unit":"{packet}","value":731,"gauge":false}],)"
             R"("verdict":null,"residue":[],"reason":null,"cgroup":null,"sham":false,)"
-            R"("symptoms":[],"changes":[],"deadline_boottime_ns":null,"boot_id":null})"
+            R"("symptoms":[],"changes":[],"deadline_boottime_ns":null,"boot_id":null,)"
+            R"("unknown_since_realtime_ns":null})"
             "\n");
 }
 

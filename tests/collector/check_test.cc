@@ -68,7 +68,6 @@ TEST(CheckBatch, RefusesEverySizeThatDoesNotAgree) {
       {"tick twice", [](auto* b) { *b->add_frames() = v1::Frame(b->frames(0)); }},
       {"entity without name", [](auto* b) { b->mutable_entities(0)->clear_name(); }},
       {"entity described twice", [](auto* b) { *b->add_entities() = v1::Entity(b->entities(0)); }},
-      {"fault without id", [](auto* b) { b->mutable_faults(0)->mutable_spec()->clear_id(); }},
       {"gap without epoch", [](auto* b) { b->mutable_gaps(0)->clear_epoch(); }},
       {"gap backwards", [](auto* b) { b->mutable_gaps(0)->set_first_sequence(1); }},
   };
@@ -78,6 +77,32 @@ TEST(CheckBatch, RefusesEverySizeThatDoesNotAgree) {
     const auto samples = CheckBatch(batch, TestSchema());
     EXPECT_TRUE(absl::IsInvalidArgument(samples.status())) << test.what;
   }
+}
+
+TEST(LostWith, TakesTheBatchesOwnRecordOrCountsItsFrames) {
+  BatchBuilder builder;
+  builder.batch() = GoodBatch();
+  builder.batch().clear_gaps();
+  v1::Gap lost = LostWith(builder.Encode(kEpoch, 7));
+  EXPECT_EQ(lost.first_sequence(), 7U);
+  EXPECT_EQ(lost.begin_boottime_ns(), 10);
+  EXPECT_EQ(lost.end_boottime_ns(), 20);
+  EXPECT_EQ(lost.samples(), 6);
+  EXPECT_EQ(lost.reason(), "rejected");
+  v1::Gap* record = builder.batch().add_gaps();
+  record->set_epoch(kEpoch);
+  record->set_first_sequence(3);
+  record->set_last_sequence(7);
+  record->set_samples(99);
+  record->set_reason("buffer_full");
+  lost = LostWith(builder.Encode(kEpoch, 7));
+  EXPECT_EQ(lost.first_sequence(), 3U);
+  EXPECT_EQ(lost.samples(), 99);
+  EXPECT_EQ(lost.reason(), "buffer_full");
+  // Bytes that are nothing: only the sequence is known.
+  lost = LostWith(BatchBuilder::EncodeBytes("\xff\xff", kEpoch, 7));
+  EXPECT_EQ(lost.last_sequence(), 7U);
+  EXPECT_EQ(lost.samples(), 0);
 }
 
 TEST(DecodeBatch, RefusesBombsBeforeTheyGrow) {

@@ -166,12 +166,21 @@ TEST_F(IngestTest, BatchThatCanNeverBeStoredIsRejectedNamedAndPassed) {
     EXPECT_EQ(reject.reject().sequence(), sequence);
     EXPECT_EQ(reject.reject().epoch(), kIngestEpoch);
     EXPECT_FALSE(reject.reject().reason().empty());
+    EXPECT_EQ(Count("SELECT count(*) FROM gaps"), static_cast<std::int64_t>(sequence) - 1);
+    // The same again: now it is named lost, and passed.
+    ASSERT_TRUE(node->Send(batch));
+    ASSERT_TRUE(node->Read().has_reject());
     const v1::CollectorMessage ack = node->Read();
     ASSERT_TRUE(ack.has_ack());
     EXPECT_EQ(ack.ack().durable_sequence(), sequence);
   }
   EXPECT_EQ(node->Deliver(OneFrame(9).Encode(kIngestEpoch, sequence + 1)), sequence + 1);
   EXPECT_EQ(Count("SELECT count(*) FROM gaps WHERE reason = 'rejected'"), 6);
+  // What can be decoded is counted: one value, of a window of a second.
+  EXPECT_EQ(Count("SELECT count(*) FROM gaps WHERE samples = 1 AND begin_boottime_ns = 2000000000 "
+                  "AND end_boottime_ns = 3000000000"),
+            2);
+  EXPECT_EQ(Count("SELECT count(*) FROM gaps WHERE samples = 0 AND begin_boottime_ns = 0"), 4);
   // The node's own record replaces ours.
   BatchBuilder builder = OneFrame(10);
   auto* gap = builder.batch().add_gaps();
@@ -185,6 +194,90 @@ TEST_F(IngestTest, BatchThatCanNeverBeStoredIsRejectedNamedAndPassed) {
   EXPECT_EQ(node->Deliver(builder.Encode(kIngestEpoch, sequence + 2)), sequence + 2);
   EXPECT_EQ(Count("SELECT count(*) FROM gaps"), 1);
   EXPECT_EQ(Count("SELECT sum(samples) FROM gaps"), 99);
+}
+
+TEST_F(IngestTest, FirstRejectionWaitsForTheNodesOwnGapRecord) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kIngestEpoch));
+  EXPECT_EQ(node->Deliver(OneFrame(1).Encode(kIngestEpoch, 1)), 1U);
+  BatchBuilder bad = OneFrame(2);
+  bad.batch().mutable_frames(0)->mutable_tables(0)->mutable_columns()->RemoveLast();
+  ASSERT_TRUE(node->Send(bad.Encode(kIngestEpoch, 2)));
+  ASSERT_TRUE(node->Read().has_reject());
+  // What was on its way is stored; the mark waits, and nothing is reported missing.
+  EXPECT_EQ(node->Deliver(OneFrame(3).Encode(kIngestEpoch, 3)), 1U);
+  EXPECT_EQ(node->Deliver(OneFrame(4).Encode(kIngestEpoch, 4)), 1U);
+  EXPECT_EQ(Count("SELECT count(*) FROM gaps"), 0);
+  EXPECT_EQ(Count("SELECT count(*) FROM events WHERE kind = 'sequence_hole'"), 0);
+  EXPECT_EQ(Count("SELECT count(*) FROM events WHERE kind = 'batch_rejected'"), 1);
+  BatchBuilder record;
+  auto* gap = record.batch().add_gaps();
+  gap->set_epoch(kIngestEpoch);
+  gap->set_first_sequence(2);
+  gap->set_last_sequence(2);
+  gap->set_begin_boottime_ns(2 * kNsPerSecond);
+  gap->set_end_boottime_ns(3 * kNsPerSecond);
+  gap->set_samples(1);
+  gap->set_reason("rejected");
+  EXPECT_EQ(node->Deliver(record.Encode(kIngestEpoch, 2)), 4U);
+  EXPECT_EQ(Count("SELECT samples FROM gaps WHERE first = 2 AND last = 2 AND begin_ns = "
+                  "1002000000000 AND end_ns = 1003000000000"),
+            1);
+  EXPECT_EQ(Count("SELECT count(*) FROM events WHERE kind = 'sequence_hole'"), 0);
+}
+
+v1::EncodedBatch Record(std::uint64_t first, std::uint64_t last, std::int64_t samples) {
+  BatchBuilder record;
+  auto* gap = record.batch().add_gaps();
+  gap->set_epoch(kIngestEpoch);
+  gap->set_first_sequence(first);
+  gap->set_last_sequence(last);
+  gap->set_begin_boottime_ns(static_cast<std::int64_t>(first) * kNsPerSecond);
+  gap->set_end_boottime_ns(static_cast<std::int64_t>(last + 1) * kNsPerSecond);
+  gap->set_samples(samples);
+  gap->set_reason("buffer_full");
+  return record.Encode(kIngestEpoch, last);
+}
+
+TEST_F(IngestTest, GapRecordOfWhatWasStoredCountsOnlyTheRest) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kIngestEpoch));
+  // The acknowledgement of 1 and 2 never arrived, and the node made a gap of 1 to 5.
+  node->Deliver(OneFrame(1).Encode(kIngestEpoch, 1));
+  node->Deliver(OneFrame(2).Encode(kIngestEpoch, 2));
+  EXPECT_EQ(node->Deliver(Record(1, 5, 5)), 5U);
+  EXPECT_EQ(Count("SELECT count(*) FROM gaps"), 1);
+  EXPECT_EQ(Count("SELECT samples FROM gaps WHERE first = 3 AND last = 5 AND begin_boottime_ns = "
+                  "3000000000 AND end_boottime_ns = 6000000000"),
+            3);
+  // Its acknowledgement did not either, and the range grew.
+  EXPECT_EQ(node->Deliver(Record(1, 7, 7)), 7U);
+  EXPECT_EQ(Count("SELECT count(*) FROM gaps"), 1);
+  EXPECT_EQ(Count("SELECT samples FROM gaps WHERE first = 3 AND last = 7"), 5);
+}
+
+TEST_F(IngestTest, GapBeforeTheFirstFrameGetsItsRealTimeFromThatFrame) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kIngestEpoch));
+  EXPECT_EQ(node->Deliver(Record(1, 5, 5)), 5U);
+  EXPECT_EQ(Count("SELECT begin_ns FROM gaps"), 0);
+  EXPECT_EQ(node->Deliver(OneFrame(6).Encode(kIngestEpoch, 6)), 6U);
+  EXPECT_EQ(Count("SELECT begin_ns FROM gaps"), 1'001 * kNsPerSecond);
+  EXPECT_EQ(Count("SELECT end_ns FROM gaps"), 1'006 * kNsPerSecond);
+}
+
+TEST_F(IngestTest, FaultWithoutIdIsLeftOutAndTheSamplesBesideItAreStored) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kIngestEpoch));
+  BatchBuilder builder = OneFrame(1);
+  builder.batch().add_faults()->set_phase(v1::PHASE_REFUSED);
+  builder.batch().add_faults()->mutable_spec()->set_id("f1");
+  builder.batch().add_faults()->mutable_spec()->set_id(std::string(200, 'x'));
+  EXPECT_EQ(node->Deliver(builder.Encode(kIngestEpoch, 1)), 1U);
+  EXPECT_EQ(Count("SELECT count(*) FROM faults"), 1);
+  EXPECT_EQ(Count("SELECT count(*) FROM events WHERE kind = 'faults_dropped' AND detail LIKE '%2 "
+                  "faults%'"),
+            1);
 }
 
 TEST_F(IngestTest, SecondStreamOfANodeReplacesTheFirst) {

@@ -27,13 +27,16 @@ FaultInterval Fault(v1::Verdict verdict = v1::VERDICT_EFFECTIVE) {
   return fault;
 }
 
+// As a node says it that names every fault of `named` as active.
 WindowLabel LabelOf(const std::vector<FaultInterval>& faults, std::int64_t begin, std::int64_t end,
-                    const std::string& boot = "boot", const std::vector<Span>& unseen = {}) {
+                    const std::string& boot = "boot", const std::vector<Span>& unseen = {},
+                    const std::vector<std::string>& named = {}) {
   static std::deque<IntervalTable> tables;  // labels point into them
   tables.push_back(IntervalTable(faults, unseen));
   v1::Frame frame;
   frame.set_begin_boottime_ns(begin);
   frame.set_end_boottime_ns(end);
+  for (const std::string& fault : named) frame.add_active_faults(fault);
   return tables.back().Label(frame, boot);
 }
 
@@ -110,12 +113,68 @@ TEST(Label, FaultWithoutEndLastsAsLongAsItIsKnownTo) {
   fault.state.mutable_edges()->clear_undone();
   fault.state.set_phase(v1::PHASE_VERIFIED);
   fault.recovered_ns = fault.End();
-  EXPECT_TRUE(LabelOf({fault}, 5000, 5001).label);
+  EXPECT_TRUE(LabelOf({fault}, 5000, 5001, "boot", {}, {"f"}).label);
+  // A node that does not know of it is no witness: its agent was started anew, without injector.
+  const WindowLabel unwitnessed = LabelOf({fault}, 5000, 5001);
+  EXPECT_FALSE(unwitnessed.label);
+  EXPECT_FALSE(unwitnessed.fault_active);
+  EXPECT_EQ(unwitnessed.state, LabelState::kUnknown);
+  EXPECT_EQ(unwitnessed.faults.size(), 1U);
   fault.state.set_phase(v1::PHASE_INTERFERED);
   fault.state.set_deadline_boottime_ns(180);
   fault.recovered_ns = fault.End();
   EXPECT_TRUE(LabelOf({fault}, 160, 180).fault_active);
   EXPECT_EQ(LabelOf({fault}, 180, 190).state, LabelState::kNormal);
+}
+
+TEST(Label, LinkFaultThatNobodyUndidEndsAtItsDeadline) {
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->clear_undone();
+  fault.state.set_phase(v1::PHASE_VERIFIED);
+  fault.state.set_deadline_boottime_ns(180);
+  fault.state.add_changes()->set_kind("link");
+  fault.recovered_ns = fault.End();
+  EXPECT_TRUE(LabelOf({fault}, 170, 180, "boot", {}, {"f"}).label);
+  EXPECT_EQ(LabelOf({fault}, 175, 185, "boot", {}, {"f"}).state, LabelState::kTransition);
+  EXPECT_FALSE(LabelOf({fault}, 180, 190, "boot", {}, {"f"}).label);
+  EXPECT_FALSE(LabelOf({fault}, 180, 190, "boot", {}, {"f"}).fault_active);
+  fault.state.add_changes()->set_kind("net_class");
+  EXPECT_EQ(fault.End(), 180);
+  // A value stays until somebody writes the old one back.
+  fault.state.add_changes()->set_kind("cgroup_value");
+  EXPECT_TRUE(LabelOf({fault}, 180, 190, "boot", {}, {"f"}).label);
+  fault.state.clear_changes();
+  EXPECT_TRUE(LabelOf({fault}, 180, 190, "boot", {}, {"f"}).label);
+}
+
+TEST(Label, OfAFaultWhoseInjectorDiedIsATransitionWhereItsEndMayLie) {
+  // Undone at 200 by the next injector, at some time since the last stamp in its journal, 120; the
+  // node had told of a touch at 150.
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->mutable_undone()->set_error_ns(80);
+  EXPECT_EQ(fault.SureEnd(), 150);
+  EXPECT_TRUE(LabelOf({fault}, 130, 150).label);
+  for (const std::int64_t begin : {145, 150, 160, 170, 180, 190}) {
+    const WindowLabel label = LabelOf({fault}, begin, begin + 10);
+    EXPECT_FALSE(label.label) << begin;
+    EXPECT_TRUE(label.fault_active) << begin;
+    EXPECT_EQ(label.state, LabelState::kTransition) << begin;
+  }
+  EXPECT_EQ(LabelOf({fault}, 200, 210).state, LabelState::kRecovery);
+  EXPECT_FALSE(LabelOf({fault}, 200, 210).fault_active);
+  // Not seen and not known to be over: no transition hides it.
+  EXPECT_EQ(LabelOf({fault}, 130, 140, "boot", {{"boot", 125, 1000}}).state, LabelState::kUnknown);
+}
+
+TEST(Label, FirstTouchMayLieWithinItsError) {
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->mutable_first_touch()->set_error_ns(5);
+  EXPECT_EQ(LabelOf({fault}, 111, 114).state, LabelState::kFault);
+  EXPECT_EQ(LabelOf({fault}, 114, 117).state, LabelState::kTransition);
+  EXPECT_TRUE(LabelOf({fault}, 120, 125).label);
+  // Nothing came before the command, however large the error is.
+  fault.state.mutable_edges()->mutable_first_touch()->set_error_ns(100);
+  EXPECT_EQ(LabelOf({fault}, 80, 100).state, LabelState::kNormal);
 }
 
 TEST(Label, OfAnotherBootDoesNotMatch) {
