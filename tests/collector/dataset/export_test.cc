@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -340,6 +341,177 @@ INSTANTIATE_TEST_SUITE_P(
                     VerdictCase{"elsewhere", kWeb, kDb, false, v1::PHASE_UNDONE, "host:cpu_busy_ns",
                                 v1::VERDICT_NO_EFFECT}),
     [](const auto& test) { return std::string(test.param.name); });
+
+// Moves the edges of a fault: command, acknowledgement, first touch and end, in ms after the start.
+v1::FaultState FaultAt(const std::string& id, const std::string& type, std::int64_t begin_ms,
+                       std::int64_t end_ms, const std::string& symptom = "cpu_time_ns") {
+  v1::FaultState fault = Fault(id, type);
+  fault.mutable_spec()->clear_parameters();
+  fault.clear_symptoms();
+  fault.add_symptoms(symptom);
+  const auto at = [](v1::Edge* edge, std::int64_t ms) {
+    edge->set_boottime_ns(kStart + ms * kNsPerMs);
+    edge->set_realtime_ns(kStart + ms * kNsPerMs + kOffset);
+  };
+  at(fault.mutable_edges()->mutable_commanded(), begin_ms);
+  at(fault.mutable_edges()->mutable_acked(), begin_ms + 10);
+  at(fault.mutable_edges()->mutable_first_touch(), begin_ms + 20);
+  at(fault.mutable_edges()->mutable_last_touch(), end_ms - 10);
+  at(fault.mutable_edges()->mutable_undone(), end_ms);
+  return fault;
+}
+
+// What the groups do in a second: CPU time of /web and /db, memory of /web.
+struct Second {
+  std::int64_t web_cpu = 500'000'000;
+  std::int64_t web_memory = 1 << 20;
+  std::int64_t db_cpu = 700'000'000;
+};
+
+class OverlapTest : public ExportTest {
+ protected:
+  // Delivers `seconds` windows and exports; faults in order of their command.
+  std::vector<v1::FaultState> Judge(const std::vector<v1::FaultState>& faults, int seconds,
+                                    const std::function<Second(int)>& world) {
+    FakeNode node(channel_);
+    node.Hello(TestHello("n1", kExportEpoch));
+    for (int second = 0; second < seconds; ++second) {
+      BatchBuilder builder;
+      const auto web = builder.Entity("cgroup", "/web");
+      const auto database = builder.Entity("cgroup", "/db");
+      const std::int64_t begin = kStart + second * kNsPerSecond;
+      builder.Frame(second, begin, begin + kNsPerSecond, kOffset);
+      const Second values = world(second);
+      builder.Row("cgroup", web,
+                  {Cell(values.web_cpu), Cell(values.web_memory), Cell::Histogram({})});
+      builder.Row("cgroup", database, {Cell(values.db_cpu), Cell(second), Cell::Histogram({})});
+      if (second == seconds - 1) {
+        for (const v1::FaultState& fault : faults) *builder.batch().add_faults() = fault;
+      }
+      node.Deliver(builder.Encode(kExportEpoch, static_cast<std::uint64_t>(second) + 1));
+    }
+    clock_.Advance(seconds * kNsPerSecond);
+    Run(false);
+    files_.clear();
+    v1::ExportSummary summary;
+    EXPECT_TRUE(Export(&files_, &summary).ok());
+    std::vector<v1::FaultState> judged;
+    for (const v1::FaultSummary& fault : summary.faults()) judged.push_back(fault.fault());
+    EXPECT_EQ(judged.size(), faults.size());
+    return judged;
+  }
+
+  // Label of /web in the window that begins at `second`.
+  std::string LabelAt(int second) {
+    return RowsOf(files_["data/cgroup.csv"])[static_cast<std::size_t>(second) * 2]["label"];
+  }
+
+  Files files_;
+};
+
+TEST_F(OverlapTest, FaultsThatShareEveryWindowAreJudgedTogether) {
+  v1::FaultState pause = FaultAt("p", "process.pause", 20'100, 30'900);
+  v1::FaultState leak = FaultAt("l", "mem.leak", 20'200, 30'800, "memory_usage_bytes");
+  const auto judged = Judge({pause, leak}, 90, [](int second) {
+    Second values;
+    if (second >= 20 && second <= 30) {
+      values.web_cpu = 0;
+      values.web_memory = 900 << 20;
+    }
+    return values;
+  });
+  EXPECT_EQ(judged[0].verdict(), v1::VERDICT_EFFECTIVE);
+  EXPECT_EQ(judged[0].reason(), "judged together with l (mem.leak)");
+  EXPECT_EQ(judged[1].verdict(), v1::VERDICT_EFFECTIVE);
+  EXPECT_EQ(judged[1].reason(), "judged together with p (process.pause)");
+  EXPECT_EQ(LabelAt(25), "1");
+}
+
+TEST_F(OverlapTest, SharedFaultThatMovedNothingIsNoEffectAndNeverCollateral) {
+  v1::FaultState pause = FaultAt("p", "process.pause", 20'100, 30'900);
+  v1::FaultState leak = FaultAt("l", "mem.leak", 20'200, 30'800, "memory_usage_bytes");
+  const auto judged = Judge({pause, leak}, 90, [](int second) {
+    Second values;
+    if (second >= 20 && second <= 30) {
+      values.web_cpu = 0;
+      values.db_cpu = 1;
+    }
+    return values;
+  });
+  EXPECT_EQ(judged[0].verdict(), v1::VERDICT_EFFECTIVE);
+  EXPECT_EQ(judged[1].verdict(), v1::VERDICT_NO_EFFECT);
+  EXPECT_EQ(judged[1].reason(), "judged together with p (process.pause)");
+  // The pause's label stands.
+  EXPECT_EQ(LabelAt(25), "1");
+}
+
+TEST_F(OverlapTest, FaultWithWindowsOfItsOwnIsJudgedOnThem) {
+  // Ten windows each, six of them shared; CPU time falls only while the second stands.
+  v1::FaultState first = FaultAt("a", "net.loss", 20'100, 30'900);
+  v1::FaultState second_fault = FaultAt("b", "cpu.limit", 24'100, 34'900);
+  const auto judged = Judge({first, second_fault}, 90, [](int second) {
+    Second values;
+    if (second >= 24 && second <= 34) values.web_cpu = 50'000'000;
+    return values;
+  });
+  EXPECT_EQ(judged[0].verdict(), v1::VERDICT_NO_EFFECT);
+  EXPECT_EQ(judged[0].reason(), "");
+  EXPECT_EQ(judged[1].verdict(), v1::VERDICT_EFFECTIVE);
+  EXPECT_EQ(judged[1].reason(), "");
+  EXPECT_EQ(LabelAt(22), "0");
+  EXPECT_EQ(LabelAt(27), "1");
+}
+
+TEST_F(OverlapTest, ShamHidesNothingAndCannotBeClearedBesideAFault) {
+  v1::FaultState sham = FaultAt("s", "sham", 18'100, 32'900);
+  sham.set_sham(true);
+  v1::FaultState inner = FaultAt("i", "sham", 22'100, 26'900);
+  inner.set_sham(true);
+  v1::FaultState limit = FaultAt("f", "cpu.limit", 20'100, 30'900);
+  const auto judged = Judge({sham, limit, inner}, 90, [](int second) {
+    Second values;
+    if (second >= 20 && second <= 30) values.web_cpu = 50'000'000;
+    return values;
+  });
+  EXPECT_EQ(judged[1].verdict(), v1::VERDICT_EFFECTIVE);
+  EXPECT_EQ(judged[1].reason(), "");
+  EXPECT_EQ(LabelAt(25), "1");
+  EXPECT_EQ(judged[2].verdict(), v1::VERDICT_NO_EFFECT);
+  EXPECT_THAT(judged[2].reason(), StartsWith("judged together with f (cpu.limit): what it did"));
+}
+
+TEST_F(OverlapTest, CollateralNamesTheGroupThatQuietTimeDoesNotExplain) {
+  const auto judged = Judge({FaultAt("f", "cpu.limit", 40'100, 50'900)}, 120, [](int second) {
+    Second values;
+    if (second >= 41 && second <= 49) values.db_cpu = 100'000'000;
+    return values;
+  });
+  EXPECT_EQ(judged[0].verdict(), v1::VERDICT_COLLATERAL);
+  EXPECT_EQ(judged[0].reason(), "cgroup.cpu_time_ns_per_s of /db moved (score 85.7)");
+  EXPECT_EQ(LabelAt(45), "1");
+}
+
+TEST_F(OverlapTest, GroupThatAlwaysMovesIsNoCollateral) {
+  // It works for seven seconds of every twenty, and did so during the fault.
+  const auto judged = Judge({FaultAt("f", "cpu.limit", 40'100, 50'900)}, 120, [](int second) {
+    Second values;
+    if (second % 20 >= 2 && second % 20 < 9) values.db_cpu = 1'400'000'000;
+    return values;
+  });
+  EXPECT_EQ(judged[0].verdict(), v1::VERDICT_NO_EFFECT);
+  EXPECT_EQ(LabelAt(45), "0");
+}
+
+TEST_F(OverlapTest, CollateralIsOnlyASuspicionInTooLittleQuietTime) {
+  const auto judged = Judge({FaultAt("f", "cpu.limit", 20'100, 30'900)}, 36, [](int second) {
+    Second values;
+    if (second >= 21 && second <= 29) values.db_cpu = 100'000'000;
+    return values;
+  });
+  EXPECT_EQ(judged[0].verdict(), v1::VERDICT_NO_EFFECT);
+  EXPECT_THAT(judged[0].reason(), HasSubstr("too little quiet time"));
+  EXPECT_THAT(judged[0].reason(), HasSubstr("of /db"));
+}
 
 TEST_F(ExportTest, UnknownRunAndOpenRun) {
   Files files;
