@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -19,6 +20,10 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/cgroup_tree.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -149,6 +154,29 @@ bool WaitForFile(const std::string& path, std::int64_t timeout_ns) {
            (!std::filesystem::is_regular_file(path, error) ||
             std::filesystem::file_size(path, error) > 0);
   });
+}
+
+void RemoveLeftGroups(const std::string& name) {
+  const absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
+  if (!tree.ok()) return;
+  for (const CgroupTree::Hierarchy& hierarchy : tree->hierarchies()) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(hierarchy.mount, error)) {
+      absl::string_view rest = entry.path().filename().native();
+      pid_t owner = 0;
+      const bool ours = absl::ConsumePrefix(&rest, "faultline-test-") &&
+                        absl::ConsumeSuffix(&rest, absl::StrCat("-", name)) &&
+                        absl::SimpleAtoi(rest, &owner);
+      if (!ours || (owner != ::getpid() && ::kill(owner, 0) == 0)) continue;
+      PollUntil(2 * kNsPerSecond, [&entry] {
+        std::ifstream members(entry.path() / "cgroup.procs");
+        for (pid_t pid = 0; members >> pid;) {
+          if (pid > 1 && pid != ::getpid()) ::kill(pid, SIGKILL);
+        }
+        return ::rmdir(entry.path().c_str()) == 0 || errno != EBUSY;
+      });
+    }
+  }
 }
 
 std::string BinDir() {

@@ -53,6 +53,11 @@ std::string Slurp(const std::string& path);
 // Polls until the file exists and is not empty, or the time is up.
 bool WaitForFile(const std::string& path, std::int64_t timeout_ns);
 
+// Removes /faultline-test-<pid>-`name` from every hierarchy, of this process and of processes that
+// are gone, and ends what is still inside: a test that was killed leaves its groups. Only groups of
+// that name are touched.
+void RemoveLeftGroups(const std::string& name);
+
 // Folder of the programs under test, from the environment of the build (FAULTLINE_BIN_DIR).
 std::string BinDir();
 

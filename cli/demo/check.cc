@@ -50,6 +50,9 @@ class Row {
     const absl::StatusOr<std::int64_t> boottime = Number(Text(column), column);
     status_.Update(boottime.status());
     edge.boottime_ns = boottime.value_or(0);
+    const absl::StatusOr<std::int64_t> error = Number(Text(name + "_error_ns"), name + "_error_ns");
+    status_.Update(error.status());
+    edge.error_ns = error.value_or(0);
     return edge;
   }
 
@@ -80,7 +83,11 @@ Expected ExpectLabel(const std::vector<FaultRow>& faults, const std::string& nod
   for (const FaultRow& fault : faults) {
     if (!fault.labels() || fault.node != node || fault.first_touch.realtime_ns == 0) continue;
     const std::int64_t after = window.begin_ns - fault.first_touch.realtime_ns;
-    const std::int64_t before = fault.undone.realtime_ns - window.end_ns;
+    // Until here it stood for sure.
+    const std::int64_t end =
+        std::max({fault.undone.realtime_ns - fault.undone.error_ns, fault.acked.realtime_ns,
+                  fault.first_touch.realtime_ns, fault.last_touch.realtime_ns});
+    const std::int64_t before = std::min(end, fault.undone.realtime_ns) - window.end_ns;
     surely = surely || (after >= kEdgeTolerance_ns && before >= kEdgeTolerance_ns);
     perhaps = perhaps || (after >= -kEdgeTolerance_ns && before >= -kEdgeTolerance_ns);
   }

@@ -18,6 +18,8 @@ namespace faultline::cli {
 struct Instants {
   std::int64_t boottime_ns = 0;
   std::int64_t realtime_ns = 0;
+  // It happened at most this long before the stamp.
+  std::int64_t error_ns = 0;
 };
 
 // A row of faults.csv.

@@ -5,10 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -26,6 +30,13 @@ void Sleep(std::int64_t ns) {
   clock.WaitUntil(clock.Now().boottime_ns + ns, {});
 }
 
+std::int64_t TimeOf(const std::string& text) {
+  absl::Time time;
+  std::string error;
+  EXPECT_TRUE(absl::ParseTime(absl::RFC3339_full, text, &time, &error)) << text << error;
+  return absl::ToUnixNanos(time);
+}
+
 double Number(const std::string& text) {
   double value = 0;
   EXPECT_TRUE(absl::SimpleAtod(text, &value)) << "\"" << text << "\"";
@@ -36,15 +47,37 @@ class EndToEndTest : public testing::Test {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    // Of an earlier test that was killed before it could.
+    RemoveLeftGroups("e2e");
     ::mkdir(run_.c_str(), 0755);
     StartCollector();
+    StartInjector();
+    StartAgent({});
+  }
+
+  void TearDown() override {
+    agent_.End();
+    injector_.End();
+    collector_.End();
+    RemoveLeftGroups("e2e");
+  }
+
+  void StartInjector() {
+    // A killed one leaves its socket.
+    std::filesystem::remove(run_ + "/agent.sock");
     injector_ = Child({bin_ + "/faultline-injector", "--state-dir", dir_.path() + "/injector",
                        "--run-dir", run_, "--group", "nogroup"},
                       {dir_.path() + "/injector.log", -1});
     ASSERT_TRUE(WaitForFile(run_ + "/agent.sock", kStartNs)) << Log("injector");
-    agent_ = Child({bin_ + "/faultline-agent", "--node", "edge", "--collector", address_,
-                    "--injector", "unix:" + run_ + "/agent.sock"},
-                   {dir_.path() + "/agent.log", kNobody});
+  }
+
+  void StartAgent(const std::vector<std::string>& more) {
+    std::vector<std::string> words = {
+        bin_ + "/faultline-agent",     "--node", "edge", "--collector", address_, "--injector",
+        "unix:" + run_ + "/agent.sock"};
+    words.insert(words.end(), more.begin(), more.end());
+    agent_.End();
+    agent_ = Child(words, {dir_.path() + "/agent.log", kNobody});
   }
 
   // The second start takes the port of the first, so that the agent finds it again.
@@ -173,10 +206,7 @@ TEST_F(EndToEndTest, CollectorKilled_NothingIsLostOrStoredTwice) {
   std::int64_t last = 0;
   int rows = 0;
   for (const CsvRow& row : ReadCsv(out + "/data/host.csv")) {
-    absl::Time time;
-    std::string error;
-    ASSERT_TRUE(absl::ParseTime(absl::RFC3339_full, At(row, "timestamp"), &time, &error)) << error;
-    const std::int64_t now = absl::ToUnixNanos(time);
+    const std::int64_t now = TimeOf(At(row, "timestamp"));
     if (last != 0) {
       // One row per second: neither a hole nor a double.
       EXPECT_NEAR(static_cast<double>(now - last), 1e9, 0.4e9) << At(row, "timestamp");
@@ -186,6 +216,182 @@ TEST_F(EndToEndTest, CollectorKilled_NothingIsLostOrStoredTwice) {
   }
   EXPECT_GE(rows, 12);
   EXPECT_TRUE(ReadCsv(out + "/gaps.csv").empty()) << Slurp(out + "/gaps.csv");
+}
+
+// Rows of the control group `entity`, by the kind that `state` says of each window.
+struct Windows {
+  int labelled = 0;
+  int unknown = 0;
+  int transition = 0;
+  int after = 0;
+};
+
+TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhereItWasLastSeen) {
+  const std::string group = absl::StrCat("faultline-test-", ::getpid(), "-e2e");
+  const std::string entity = "/" + group;
+  StartAgent({"--interval", "500ms"});
+  Child spinner({bin_ + "/faultline", "exec", "--cgroup", group, "--", "/usr/bin/timeout", "60",
+                 "/bin/sh", "-c", "while :; do :; done"});
+  WaitForNode();
+  Sleep(1 * kNsPerSecond);
+  Faultline({"run", "start", "killed"});
+  Sleep(5 * kNsPerSecond);
+  Faultline({"inject", "cpu.limit", "--target", "cgroup:" + entity, "--for", "60s", "cpus=0.05"});
+  Sleep(4 * kNsPerSecond);
+  injector_.Signal(SIGKILL);
+  injector_.Wait(kStartNs);
+  Sleep(2500 * kNsPerMs);
+
+  // While it is away nobody claims to know.
+  const std::string status = Faultline({"status"});
+  EXPECT_NE(status.find("injector away since"), std::string::npos) << status;
+  EXPECT_NE(status.find("cpu.limit (unknown since"), std::string::npos) << status;
+  const std::string list = Faultline({"faults", "--active"});
+  EXPECT_NE(list.find("unknown since"), std::string::npos) << list;
+  const std::string open = dir_.path() + "/open";
+  Faultline({"export", "--run", "killed", "--out", open});
+  const std::int64_t killed = TimeOf(At(ReadCsv(open + "/faults.csv")[0], "last_touch"));
+  Windows away;
+  for (const CsvRow& row : ReadCsv(open + "/data/cgroup.csv")) {
+    if (At(row, "entity") != entity) continue;
+    const std::int64_t time = TimeOf(At(row, "timestamp"));
+    away.labelled += At(row, "label") == "1" ? 1 : 0;
+    if (time <= killed + kNsPerSecond) continue;
+    EXPECT_EQ(At(row, "label_state"), "unknown") << At(row, "timestamp");
+    EXPECT_EQ(At(row, "label"), "0") << At(row, "timestamp");
+    ++away.unknown;
+  }
+  EXPECT_GE(away.labelled, 2);
+  EXPECT_GE(away.unknown, 2);
+
+  StartInjector();
+  Sleep(4 * kNsPerSecond);
+  EXPECT_EQ(Faultline({"status"}).find("away"), std::string::npos);
+  Faultline({"run", "stop", "killed"});
+  const std::string out = dir_.path() + "/dataset";
+  Faultline({"export", "--run", "killed", "--out", out});
+  const std::vector<CsvRow> faults = ReadCsv(out + "/faults.csv");
+  ASSERT_EQ(faults.size(), 1U);
+  const CsvRow& fault = faults[0];
+  EXPECT_EQ(At(fault, "phase"), "undone");
+  EXPECT_EQ(At(fault, "verdict"), "effective") << At(fault, "reason");
+  EXPECT_NE(At(fault, "reason").find("the injector died"), std::string::npos);
+  EXPECT_EQ(At(fault, "residue"), "");
+  std::string before;
+  for (const char* edge : {"commanded", "acked", "first_touch", "last_touch", "undone"}) {
+    EXPECT_LE(before, At(fault, edge)) << edge;
+    EXPECT_FALSE(At(fault, edge).empty()) << edge;
+    before = At(fault, edge);
+  }
+  const std::int64_t touched = TimeOf(At(fault, "last_touch"));
+  const std::int64_t undone = TimeOf(At(fault, "undone"));
+  // It was seen to be gone within seconds, and the error reaches back at least to the last touch.
+  // Times in the file have microseconds.
+  EXPECT_GE(Number(At(fault, "undone_error_ns")), static_cast<double>(undone - touched) - 1e4);
+  Windows windows;
+  for (const CsvRow& row : ReadCsv(out + "/data/cgroup.csv")) {
+    if (At(row, "entity") != entity) continue;
+    const std::int64_t time = TimeOf(At(row, "timestamp"));
+    const std::string& state = At(row, "label_state");
+    if (At(row, "label") == "1") {
+      ++windows.labelled;
+      // Timestamps have microseconds.
+      EXPECT_LE(time, touched + 1000) << At(row, "timestamp");
+    } else if (time > touched + 1000 && time <= undone) {
+      EXPECT_EQ(state, "transition") << At(row, "timestamp");
+      ++windows.transition;
+    } else if (time > undone + 600 * kNsPerMs) {
+      EXPECT_TRUE(state == "recovery" || state == "normal" || state == "unknown") << state;
+      EXPECT_EQ(At(row, "fault_active"), "0") << At(row, "timestamp");
+      ++windows.after;
+    }
+  }
+  EXPECT_GE(windows.labelled, 2);
+  EXPECT_GE(windows.transition, 3);
+  EXPECT_GE(windows.after, 3);
+}
+
+TEST_F(EndToEndTest, FullOutbox_GapsSayWhenAndHowMuch) {
+  constexpr std::int64_t kIntervalNs = 100 * kNsPerMs;
+  StartAgent({"--interval", "100ms", "--buffer-bytes", "65536"});
+  WaitForNode();
+  Faultline({"run", "start", "full"});
+  Sleep(2 * kNsPerSecond);
+  collector_.Signal(SIGKILL);
+  collector_.Wait(kStartNs);
+  Sleep(6 * kNsPerSecond);
+  StartCollector();
+  WaitForNode();
+  Sleep(2 * kNsPerSecond);
+  Faultline({"run", "stop", "full"});
+  const std::string out = dir_.path() + "/dataset";
+  Faultline({"export", "--run", "full", "--out", out});
+
+  // The windows that are there, by their ends, which lie on a grid.
+  std::set<std::int64_t> stored;
+  for (const CsvRow& row : ReadCsv(out + "/data/host.csv")) {
+    EXPECT_TRUE(stored.insert(TimeOf(At(row, "timestamp"))).second) << At(row, "timestamp");
+  }
+  const std::vector<CsvRow> gaps = ReadCsv(out + "/gaps.csv");
+  ASSERT_FALSE(gaps.empty());
+  std::int64_t lost_ticks = 0;
+  double lost_samples = 0;
+  for (const CsvRow& gap : gaps) {
+    EXPECT_EQ(At(gap, "reason"), "buffer_full");
+    const std::int64_t begin = TimeOf(At(gap, "begin"));
+    const std::int64_t end = TimeOf(At(gap, "end"));
+    const double ticks = Number(At(gap, "last_sequence")) - Number(At(gap, "first_sequence")) + 1;
+    lost_ticks += static_cast<std::int64_t>(ticks);
+    lost_samples += Number(At(gap, "samples"));
+    // A window of the dataset ends where the gap begins, and none within it.
+    EXPECT_TRUE(std::any_of(stored.begin(), stored.end(), [begin](std::int64_t time) {
+      return std::abs(time - begin) <= 2000;
+    })) << At(gap, "begin");
+    EXPECT_EQ(
+        std::count_if(stored.begin(), stored.end(),
+                      [&](std::int64_t time) { return time > begin + 2000 && time <= end + 2000; }),
+        0);
+  }
+  const auto taken = static_cast<std::int64_t>(stored.size()) + lost_ticks;
+  const std::int64_t grid =
+      (*stored.rbegin() - *stored.begin() + kIntervalNs / 2) / kIntervalNs + 1;
+  // A tick that the machine had no time for was not taken; there are not many.
+  EXPECT_LE(taken, grid);
+  EXPECT_GE(taken, grid - grid / 10);
+
+  // Values per tick, counted in the files: a histogram is one.
+  std::map<std::string, std::set<std::string>> histograms;
+  for (const CsvRow& metric : ReadCsv(out + "/metrics.csv")) {
+    if (At(metric, "kind") == "histogram") {
+      histograms[At(metric, "table")].insert(At(metric, "column"));
+    }
+  }
+  std::int64_t values = 0;
+  const std::set<std::string> own = {"timestamp",  "node",        "entity",       "fault_active",
+                                     "label",      "label_state", "label_target", "fault_id",
+                                     "fault_type", "dose"};
+  for (const auto& file : std::filesystem::directory_iterator(out + "/data")) {
+    const std::set<std::string>& parts = histograms[file.path().stem()];
+    for (const CsvRow& row : ReadCsv(file.path())) {
+      for (const auto& [column, value] : row) {
+        const bool part = parts.count(column) != 0 && !absl::EndsWith(column, "_count");
+        values += value.empty() || part || own.count(column) != 0 ? 0 : 1;
+      }
+    }
+  }
+  const double per_tick = static_cast<double>(values) / static_cast<double>(stored.size());
+  // Control groups come and go while it runs, so the ticks are not all alike.
+  EXPECT_NEAR(lost_samples / static_cast<double>(lost_ticks), per_tick, 0.25 * per_tick);
+}
+
+TEST_F(EndToEndTest, TakenPort_IsOneSentence) {
+  std::string output;
+  EXPECT_EQ(RunToEnd({bin_ + "/faultline-collector", "--listen", address_, "--state-dir",
+                      dir_.path() + "/other"},
+                     &output),
+            1);
+  EXPECT_EQ(output.rfind("error: cannot listen on " + address_, 0), 0U) << output;
+  EXPECT_EQ(std::count(output.begin(), output.end(), '\n'), 1) << output;
 }
 
 TEST_F(EndToEndTest, BadRequests_AreRefusedWithASentenceAndChangeNothing) {
@@ -213,6 +419,9 @@ TEST_F(EndToEndTest, BadRequests_AreRefusedWithASentenceAndChangeNothing) {
     EXPECT_NE(output.find(one.says), std::string::npos) << one.says << " is not in: " << output;
   }
   EXPECT_EQ(Faultline({"faults", "--json", "--active"}).find("\"id\""), std::string::npos);
+  Faultline({"stop", "nobody"}, 2);
+  Faultline({"run", "stop", "none"}, 2);
+  Faultline({"export", "--run", "none", "--out", dir_.path() + "/none"}, 2);
   // Not one window either: a batch that tells of a refusal is stored like any other.
   Sleep(2500 * kNsPerMs);
   Faultline({"run", "stop", "bad"});
