@@ -2,7 +2,10 @@
 #include "collector/dataset/collateral.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -34,45 +37,78 @@ bool IsMoved(const std::optional<v1::Movement>& movement) {
   return movement.has_value() && movement->windows_outside() >= kMovedShare;
 }
 
+void KeepHigher(const v1::Movement& movement, std::optional<v1::Movement>* best) {
+  if (!best->has_value() || movement.score() > (*best)->score()) *best = movement;
+}
+
+// What one symptom of one group does by itself.
+struct Habit {
+  // Stretches in half of whose windows at least it was measured.
+  int trials = 0;
+  // It moved in one of them.
+  bool restless = false;
+  double highest = 0;
+};
+
+// The windows of an observation, cut into stretches of quiet time.
+class QuietTime {
+ public:
+  explicit QuietTime(const Observation& observation)
+      : trial_(observation), quiet_(WindowsOf(observation, WindowClass::kQuiet)) {
+    // Only the classes of the trials matter; the series are given one by one.
+    trial_.series.clear();
+    const std::vector<std::size_t> fault = WindowsOf(observation, WindowClass::kFault);
+    for (const std::size_t i : fault) trial_.classes[i] = WindowClass::kOther;
+    stretches_ = Stretches(quiet_.size(), fault.size());
+  }
+
+  Habit HabitOf(const Series& series) {
+    Habit habit;
+    for (const auto& [first, last] : stretches_) {
+      std::size_t measured = 0;
+      for (std::size_t q = first; q < last; ++q) {
+        trial_.classes[quiet_[q]] = WindowClass::kFault;
+        measured += std::isnan(series.values[quiet_[q]]) ? 0 : 1;
+      }
+      const auto movement = Compare(trial_, series);
+      for (std::size_t q = first; q < last; ++q) trial_.classes[quiet_[q]] = WindowClass::kQuiet;
+      if (movement.has_value() && 2 * measured >= last - first) ++habit.trials;
+      if (!IsMoved(movement)) continue;
+      habit.restless = true;
+      habit.highest = std::max(habit.highest, movement->score());
+    }
+    return habit;
+  }
+
+ private:
+  Observation trial_;
+  const std::vector<std::size_t> quiet_;
+  std::vector<std::pair<std::size_t, std::size_t>> stretches_;
+};
+
 }  // namespace
 
 Collateral FindCollateral(const Observation& others) {
-  const std::vector<std::size_t> quiet = WindowsOf(others, WindowClass::kQuiet);
-  const std::size_t length = WindowsOf(others, WindowClass::kFault).size();
-  const auto stretches = Stretches(quiet.size(), length);
+  QuietTime quiet(others);
   Collateral found;
-  found.trials = static_cast<int>(stretches.size());
-
-  std::vector<v1::Movement> candidates;
-  double highest = 0;
+  std::vector<std::pair<std::string, v1::Movement>> candidates;
+  // By column: what any group reaches in quiet time.
+  std::map<std::string, double> highest;
   for (const Series& series : others.series) {
     if (!series.symptom) continue;
-    bool restless = false;
-    for (const auto& [first, last] : stretches) {
-      Observation trial;
-      trial.classes = others.classes;
-      for (const std::size_t i : WindowsOf(others, WindowClass::kFault)) {
-        trial.classes[i] = WindowClass::kOther;
-      }
-      for (std::size_t q = first; q < last; ++q) trial.classes[quiet[q]] = WindowClass::kFault;
-      const auto movement = Compare(trial, series);
-      if (!IsMoved(movement)) continue;
-      restless = true;
-      highest = std::max(highest, movement->score());
+    const Habit habit = quiet.HabitOf(series);
+    double& reached = highest[series.column];
+    reached = std::max(reached, habit.highest);
+    const auto movement = Compare(others, series);
+    if (!IsMoved(movement) || habit.restless) continue;
+    if (habit.trials < kMinTrials) {
+      KeepHigher(*movement, &found.suspect);
+    } else {
+      candidates.emplace_back(series.column, *movement);
     }
-    auto movement = Compare(others, series);
-    if (!IsMoved(movement)) continue;
-    if (!found.suspect.has_value() || movement->score() > found.suspect->score()) {
-      found.suspect = *movement;
-    }
-    if (!restless) candidates.push_back(std::move(*movement));
   }
-  if (found.trials < kMinTrials) return found;
-  for (v1::Movement& movement : candidates) {
-    if (movement.score() <= kBeyondQuiet * highest) continue;
-    if (!found.moved.has_value() || movement.score() > found.moved->score()) {
-      found.moved = std::move(movement);
-    }
+  for (const auto& [column, movement] : candidates) {
+    if (movement.score() > highest[column]) KeepHigher(movement, &found.moved);
   }
   return found;
 }

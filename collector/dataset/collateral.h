@@ -2,8 +2,8 @@
 //
 // Did something else move because of the fault? Of some hundred symptoms of other control groups
 // one moves at any time on a busy host, so a movement counts only if quiet time, cut into stretches
-// as long as the fault, shows nothing like it. docs/dataset.md has the definition. Pure functions,
-// any thread.
+// as long as the fault, shows nothing like it. docs/dataset.md has the definition and how often it
+// is wrong. Pure functions, any thread.
 #pragma once
 
 #include <optional>
@@ -17,17 +17,12 @@ namespace faultline {
 constexpr int kMinTrials = 4;
 // More are not looked at.
 constexpr int kMaxTrials = 32;
-// How far beyond the highest score of quiet time a movement must lie.
-constexpr double kBeyondQuiet = 2;
 
 struct Collateral {
   // The movement that quiet time does not explain, the furthest; unset: there is none.
   std::optional<v1::Movement> moved;
-  // A symptom of another group moved as far as the verdict asks of the target, whatever quiet time
-  // says.
+  // The furthest of a group that has too little quiet time to tell whether it moves by itself.
   std::optional<v1::Movement> suspect;
-  // Stretches of quiet time that were looked at.
-  int trials = 0;
 };
 
 // `others`: the symptoms of every other control group, in the windows around the fault.

@@ -262,7 +262,7 @@ void DecideCollateral(const Collateral& others, FaultInterval* fault) {
   if (others.moved.has_value()) {
     fault->verdict = v1::VERDICT_COLLATERAL;
     fault->note = MovementText(*others.moved);
-  } else if (others.suspect.has_value() && others.trials < kMinTrials) {
+  } else if (others.suspect.has_value()) {
     fault->note = absl::StrCat(MovementText(*others.suspect),
                                ", but there is too little quiet time to tell whether by chance");
   }
