@@ -135,13 +135,19 @@ std::string ProgressText(const v1::FaultState& fault) {
 absl::StatusOr<v1::FaultState> WaitForEnd(const Globals& globals, Client& client,
                                           Interrupt* interrupt, v1::FaultState fault) {
   constexpr int kLookEveryMs = 250;
-  // A collector that restarts is not the end of a fault; one that stays away is.
+  // A collector or an injector that restarts is not the end of a fault; one that stays away is.
   constexpr int kLooksLost = 40;
   int lost = 0;
   while (!IsFinal(fault.phase())) {
     globals.terminal->Progress(ProgressText(fault));
     if (interrupt->Within(kLookEveryMs)) return StopNow(globals, client, fault);
     absl::StatusOr<v1::FaultState> now = Look(client, fault);
+    if (now.ok() && now->unknown_since_realtime_ns() != 0) {
+      now = absl::UnavailableError(
+          absl::StrCat("the fault is ", UnknownText(*now),
+                       ": its node's injector does not answer; whether it still stands cannot be "
+                       "told from here"));
+    }
     if (now.ok()) {
       fault = *std::move(now);
       lost = 0;

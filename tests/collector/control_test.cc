@@ -213,11 +213,61 @@ TEST_F(ControlTest, ListMergesCatalogueAndNodes) {
   EXPECT_EQ(response.halted(), "maintenance");
   ASSERT_EQ(response.faults_size(), 2);
   EXPECT_EQ(response.faults(0).spec().id(), "told");
+  EXPECT_EQ(response.faults(0).unknown_since_realtime_ns(), 0);
   EXPECT_EQ(response.faults(1).spec().id(), "f1");
+  // Its injector lists it no more, and nobody told its end.
+  EXPECT_NE(response.faults(1).unknown_since_realtime_ns(), 0);
   grpc::ClientContext other;
   v1::ListRequest unknown;
   unknown.set_node("nx");
   EXPECT_EQ(faults_->List(&other, unknown, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(ControlTest, FaultOfAnInjectorThatIsAwayIsUnknownSince) {
+  // As an agent answers without its injector.
+  auto node = Node("n1", [](const v1::Command& command, v1::CommandResult* result) {
+    if (command.has_start()) return StartFault(command, result);
+    result->set_code(14);
+    result->set_error("the injector does not answer");
+    return true;
+  });
+  v1::FaultState state;
+  ASSERT_TRUE(Start("n1", "sham", &state).ok());
+  const auto tell = [&](std::uint64_t sequence, const std::string& kind) {
+    BatchBuilder builder;
+    const auto host = builder.Entity("host", "host");
+    const auto at = static_cast<std::int64_t>(sequence) * 100 * kNsPerSecond;
+    builder.Frame(static_cast<std::int64_t>(sequence), at, at + kNsPerSecond, kNsPerSecond);
+    builder.Row("host", host, {Cell(1), Cell(2)});
+    auto* event = builder.batch().add_events();
+    event->set_boottime_ns(at + kNsPerSecond);
+    event->set_kind(kind);
+    node->node().Send(builder.Encode(kControlEpoch, sequence));
+  };
+  const auto lost_since = [&] {
+    const auto nodes = v1::Nodes::NewStub(channel_);
+    grpc::ClientContext context;
+    v1::ListNodesResponse response;
+    EXPECT_TRUE(nodes->ListNodes(&context, v1::ListNodesRequest(), &response).ok());
+    return response.nodes(0).injector_lost_realtime_ns();
+  };
+  const auto listed = [&] {
+    grpc::ClientContext context;
+    v1::ListResponse response;
+    EXPECT_TRUE(faults_->List(&context, v1::ListRequest(), &response).ok());
+    return response.faults(0);
+  };
+  EXPECT_EQ(lost_since(), 0);
+  tell(1, "injector_lost");
+  WaitUntil([&] { return lost_since() == 102 * kNsPerSecond; });
+  EXPECT_EQ(listed().phase(), v1::PHASE_VERIFIED);
+  EXPECT_EQ(listed().unknown_since_realtime_ns(), 102 * kNsPerSecond);
+  tell(2, "injector_found");
+  WaitUntil([&] { return lost_since() == 0; });
+  // With the node gone, since its last frame.
+  node.reset();
+  WaitUntil([&] { return collector_->fleet().Find("n1") == nullptr; });
+  EXPECT_EQ(listed().unknown_since_realtime_ns(), 202 * kNsPerSecond);
 }
 
 TEST_F(ControlTest, StopWithoutNodeGoesWhereTheFaultIs) {

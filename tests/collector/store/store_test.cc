@@ -123,6 +123,37 @@ TEST(Writer, ReportsWhatADiskThatIsFullLost) {
   EXPECT_EQ(outcome[1], '-');
 }
 
+TEST(KeepEvidence, OfWhatWasToldBeforeTheInjectorDied) {
+  v1::FaultState told;
+  told.set_boot_id("b");
+  told.mutable_edges()->mutable_first_touch()->set_boottime_ns(20);
+  told.mutable_edges()->mutable_last_touch()->set_boottime_ns(90);
+  v1::Dose* dose = told.add_dose();
+  dose->set_name("packets_dropped");
+  dose->set_value(700);
+  v1::Dose* gauge = told.add_dose();
+  gauge->set_name("held_bytes");
+  gauge->set_gauge(true);
+  gauge->set_value(64);
+  v1::FaultState recovered;
+  recovered.set_boot_id("b");
+  recovered.mutable_edges()->mutable_last_touch()->set_boottime_ns(30);
+  *recovered.add_dose() = *dose;
+  recovered.mutable_dose(0)->set_value(100);
+  *recovered.add_dose() = *gauge;
+  recovered.mutable_dose(1)->set_value(0);
+  v1::FaultState other = recovered;
+  KeepEvidence(told, &recovered);
+  EXPECT_EQ(recovered.edges().first_touch().boottime_ns(), 20);
+  EXPECT_EQ(recovered.edges().last_touch().boottime_ns(), 90);
+  EXPECT_EQ(recovered.dose(0).value(), 700);
+  EXPECT_EQ(recovered.dose(1).value(), 0);
+  // The stamps of another boot do not compare.
+  other.set_boot_id("c");
+  KeepEvidence(told, &other);
+  EXPECT_EQ(other.edges().last_touch().boottime_ns(), 30);
+}
+
 TEST(Supersedes, FollowsTheLifeOfTheFault) {
   v1::FaultState verified;
   verified.set_phase(v1::PHASE_VERIFIED);
