@@ -41,8 +41,9 @@ absl::StatusOr<std::string> MoveToScope(const std::string& name, pid_t pid) {
   int result = sd_bus_open_system(&opened);
   if (result < 0) return ErrnoStatus(-result, "connect to the system bus");
   const std::unique_ptr<sd_bus, BusCloser> bus(opened);
+  const std::string flat = absl::StrReplaceAll(name, {{"/", "-"}});
   const std::string unit =
-      absl::StrCat("faultline-", absl::StrReplaceAll(name, {{"/", "-"}}), ".scope");
+      absl::StrCat(absl::StartsWith(flat, "faultline-") ? "" : "faultline-", flat, ".scope");
   sd_bus_error error = SD_BUS_ERROR_NULL;
   result = sd_bus_call_method(bus.get(), "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
                               "org.freedesktop.systemd1.Manager", "StartTransientUnit", &error,

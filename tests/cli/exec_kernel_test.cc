@@ -3,11 +3,13 @@
 // `faultline exec` for real: the command is in the group in every hierarchy, and nothing stays.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
+#include <filesystem>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "cli/cgroup_exec.h"
 #include "cli/systemd_scope.h"
+#include "tests/child.h"
 
 namespace faultline::cli {
 namespace {
@@ -187,6 +190,20 @@ TEST_F(ExecTest, Child_DiesWithTheThreadThatMadeIt_AndKeepsItsCapabilities) {
   ::close(pipe[0]);
   int status = 0;
   ::waitpid(middle, &status, 0);
+}
+
+// As a checkout in /root, which only root may enter.
+TEST_F(ExecTest, AnotherUser_RunsAProgramInAFolderThatIsClosedToIt) {
+  const TempDir dir;
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0700), 0);
+  SpawnSpec spec;
+  spec.argv = {dir.path() + "/true"};
+  std::filesystem::copy_file("/bin/true", spec.argv[0]);
+  spec.identity = Identity{65534, 65534, 0};
+  absl::StatusOr<Process> process = Process::Spawn(spec);
+  ASSERT_TRUE(process.ok());
+  EXPECT_TRUE(process->AwaitExec().ok());
+  EXPECT_EQ(process->Wait(absl::Seconds(10)), 0);
 }
 
 }  // namespace

@@ -242,7 +242,8 @@ TEST(PerfSourceKernelTest, GroupPerCpu_CountsContextSwitches) {
   }
   // Ours are among the CPU's.
   EXPECT_GE(seen[1] - seen[0], after.ru_nvcsw - before.ru_nvcsw);
-  EXPECT_GE(after.ru_nvcsw - before.ru_nvcsw, 100);
+  // A sleep whose time is over before it begins switches nothing.
+  EXPECT_GE(after.ru_nvcsw - before.ru_nvcsw, 50);
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 // A control group of a kernel test's own, /faultline-test-<pid>-<name>, made in every mounted
 // hierarchy, so that a process put into it is in the same place for each controller and for v2.
 // Its children die with the test process, the destructor thaws and kills what is still inside and
-// removes the group. One thread.
+// removes the group. In cgroup v2 the root gives its groups the controllers that tests need as long
+// as such a group exists. One thread.
 #pragma once
 
 #include <fcntl.h>
@@ -18,7 +19,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -42,6 +45,7 @@ class TestCgroup {
     if (!tree.ok()) return tree.status();
     auto group = std::unique_ptr<TestCgroup>(
         new TestCgroup(*std::move(tree), absl::StrCat("/faultline-test-", getpid(), "-", name)));
+    if (absl::Status status = group->EnableControllers(); !status.ok()) return status;
     for (const CgroupTree::Hierarchy& hierarchy : group->tree_.hierarchies()) {
       const std::string dir = CgroupTree::Directory(hierarchy, group->path_);
       if (mkdir(dir.c_str(), 0755) != 0) return ErrnoStatus(errno, absl::StrCat("mkdir ", dir));
@@ -58,6 +62,7 @@ class TestCgroup {
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       }
     }
+    DisableControllers();
   }
   TestCgroup(const TestCgroup&) = delete;
   TestCgroup& operator=(const TestCgroup&) = delete;
@@ -176,6 +181,31 @@ class TestCgroup {
     }
   }
 
+  // Controllers that are the v2 root's and not yet its groups': systemd enables few by itself.
+  absl::Status EnableControllers() {
+    counted_ = true;
+    if (groups_++ > 0 || tree_.V2() == nullptr) return absl::OkStatus();
+    const std::string root = tree_.V2()->mount;
+    std::ifstream in(root + "/cgroup.subtree_control");
+    const std::set<std::string> given{std::istream_iterator<std::string>(in), {}};
+    std::ifstream all(root + "/cgroup.controllers");
+    for (std::string controller; all >> controller;) {
+      const bool wanted = controller == "cpu" || controller == "io" || controller == "memory";
+      if (!wanted || given.contains(controller)) continue;
+      absl::Status status = WriteFile(root + "/cgroup.subtree_control", "+" + controller);
+      if (!status.ok()) return status;
+      enabled_.push_back(controller);
+    }
+    return absl::OkStatus();
+  }
+  void DisableControllers() {
+    if (!counted_ || --groups_ > 0) return;
+    for (const std::string& controller : enabled_) {
+      (void)WriteFile(tree_.V2()->mount + "/cgroup.subtree_control", "-" + controller);
+    }
+    enabled_.clear();
+  }
+
   const CgroupTree::Hierarchy* Find(absl::string_view controller) const {
     return controller.empty() ? tree_.V2() : tree_.For(controller);
   }
@@ -210,6 +240,10 @@ class TestCgroup {
   // Where this process was, by hierarchy id.
   std::vector<std::string> home_;
   std::vector<pid_t> children_;
+  bool counted_ = false;
+  // Of all groups of this process.
+  static inline int groups_ = 0;
+  static inline std::vector<std::string> enabled_;
 };
 
 }  // namespace faultline
