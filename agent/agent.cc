@@ -64,12 +64,21 @@ void Agent::NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch) {
   LogWarning(tick.skipped, " ticks were not sampled");
 }
 
+// Seen at a tick: from its end on. Not seen: from the beginning of the window on, as all that is
+// known is that it was there, or not yet looked for, at the tick before.
 void Agent::NoteInjector(bool connected, v1::Batch* batch) {
   if (!parts_.watches_injector || connected == injector_connected_) return;
+  const bool first = !injector_connected_.has_value();
   injector_connected_ = connected;
-  AddEvent(batch, batch->frames(0).end_boottime_ns(),
-           connected ? "injector_found" : "injector_lost",
-           connected ? "the injector answers" : "the injector does not answer");
+  const v1::Frame& frame = batch->frames(0);
+  if (connected) {
+    AddEvent(batch, frame.end_boottime_ns(), "injector_found", "the injector answers");
+    return;
+  }
+  const std::string detail = first ? "the injector has not answered since the agent began"
+                                   : "the injector does not answer any more";
+  AddEvent(batch, frame.begin_boottime_ns(), "injector_lost", detail);
+  LogWarning("injector: ", detail, "; until it does, the labels of this node are unknown");
 }
 
 }  // namespace faultline

@@ -30,6 +30,9 @@ constexpr int kUsage = 2;
 // How long the last batches may take to reach the collector after the loop has ended.
 constexpr std::int64_t kDrainNs = 2 * kNsPerSecond;
 
+// How long the first tick waits for the first word of the injector.
+constexpr std::int64_t kInjectorNs = 2 * kNsPerSecond;
+
 std::string RandomEpoch() {
   std::string epoch(16, '\0');
   if (::getrandom(epoch.data(), epoch.size(), 0) != 16) Bug("the kernel gives no random bytes");
@@ -62,6 +65,8 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
   Uplink uplink(options.collector, hello, &outbox,
                 [&injector](const v1::Command& command) { return injector.Call(command); });
   injector.Start([&uplink](const v1::FaultState& state) { uplink.Tell(state); });
+  // So that the first tick knows of an injector that is there.
+  injector.AwaitFirstTry(kInjectorNs);
 
   Agent agent({sampler, &outbox, &Clock::System(),
                [&injector](bool* connected) { return injector.States(connected); },

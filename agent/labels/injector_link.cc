@@ -18,6 +18,8 @@ namespace {
 constexpr std::int64_t kRetryNs = 500 * kNsPerMs;
 // A dose that is not there by then is the next tick's.
 constexpr std::chrono::milliseconds kDoseDeadline{200};
+// The states that a new watch finds.
+constexpr std::chrono::seconds kListDeadline{2};
 // Undo waits for the kernel at most a few seconds; a Halt may undo several faults.
 constexpr std::chrono::seconds kCommandDeadline{30};
 
@@ -49,6 +51,11 @@ void InjectorLink::Start(OnChange on_change) {
 
 void InjectorLink::Stop() {
   thread_.request_stop();
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    for (grpc::ClientContext* call : calls_) call->TryCancel();
+  }
   if (thread_.joinable()) thread_.join();
 }
 
@@ -65,21 +72,47 @@ void InjectorLink::Learn(const v1::FaultState& state) {
   if (on_change_) on_change_(state);
 }
 
+void InjectorLink::AwaitFirstTry(std::int64_t timeout_ns) {
+  if (stub_ == nullptr) return;
+  const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(timeout_ns);
+  std::unique_lock lock(mutex_);
+  first_try_.wait_until(lock, until, [this] { return tried_; });
+}
+
+void InjectorLink::Settle(bool connected) {
+  const std::lock_guard lock(mutex_);
+  connected_ = connected;
+  tried_ = true;
+  first_try_.notify_all();
+}
+
+bool InjectorLink::LearnAll() {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kListDeadline);
+  v1::ListRequest request;
+  v1::ListResponse response;
+  request.set_active_only(true);
+  if (!stub_->List(&context, request, &response).ok()) return false;
+  for (const v1::FaultState& state : response.faults()) Learn(state);
+  return true;
+}
+
+grpc::Status InjectorLink::WatchOnce(const std::stop_token& stop) {
+  grpc::ClientContext context;
+  const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
+  const std::unique_ptr<grpc::ClientReader<v1::FaultState>> reader =
+      stub_->Watch(&context, v1::ListRequest());
+  // Returns when the call failed, too.
+  reader->WaitForInitialMetadata();
+  Settle(channel_->GetState(false) == GRPC_CHANNEL_READY && LearnAll());
+  v1::FaultState state;
+  while (reader->Read(&state)) Learn(state);
+  return reader->Finish();
+}
+
 void InjectorLink::Watch(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    grpc::ClientContext context;
-    const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
-    const std::unique_ptr<grpc::ClientReader<v1::FaultState>> reader =
-        stub_->Watch(&context, v1::ListRequest());
-    reader->WaitForInitialMetadata();
-    {
-      const std::lock_guard lock(mutex_);
-      // The call returns from the wait when it failed, too.
-      connected_ = channel_->GetState(false) == GRPC_CHANNEL_READY;
-    }
-    v1::FaultState state;
-    while (reader->Read(&state)) Learn(state);
-    const grpc::Status status = reader->Finish();
+    const grpc::Status status = WatchOnce(stop);
     bool lost = false;
     {
       const std::lock_guard lock(mutex_);
@@ -131,50 +164,58 @@ std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
 
 v1::CommandResult InjectorLink::Call(const v1::Command& command) {
   v1::CommandResult result;
-  result.set_id(command.id());
   grpc::Status status(grpc::StatusCode::UNAVAILABLE,
                       "this node has no injector: install and start faultline-injector");
   if (stub_ != nullptr) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kCommandDeadline);
-    switch (command.request_case()) {
-      case v1::Command::kCapabilities:
-        status =
-            stub_->GetCapabilities(&context, command.capabilities(), result.mutable_capabilities());
-        break;
-      case v1::Command::kValidate:
-        status = stub_->Validate(&context, command.validate(), result.mutable_validate());
-        break;
-      case v1::Command::kStart:
-        status = stub_->Start(&context, command.start(), result.mutable_start());
-        if (status.ok()) Learn(result.start());
-        break;
-      case v1::Command::kStop:
-        status = stub_->Stop(&context, command.stop(), result.mutable_stop());
-        if (status.ok()) Learn(result.stop());
-        break;
-      case v1::Command::kHalt:
-        status = stub_->Halt(&context, command.halt(), result.mutable_halt());
-        break;
-      case v1::Command::kList:
-        status = stub_->List(&context, command.list(), result.mutable_list());
-        break;
-      case v1::Command::REQUEST_NOT_SET:
-        status = {grpc::StatusCode::UNIMPLEMENTED, "this agent does not know the command"};
-        break;
+    {
+      const std::lock_guard lock(mutex_);
+      calls_.insert(&context);
+      if (stopped_) context.TryCancel();
     }
-    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-      status = {
-          grpc::StatusCode::UNAVAILABLE,
-          absl::StrCat("the injector does not answer at ", address_, ": ", status.error_message())};
-    }
+    status = Pass(&context, command, &result);
+    const std::lock_guard lock(mutex_);
+    calls_.erase(&context);
+  }
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && stub_ != nullptr) {
+    status = {grpc::StatusCode::UNAVAILABLE, absl::StrCat("the injector does not answer at ",
+                                                          address_, ": ", status.error_message())};
   }
   if (!status.ok()) {
-    result.clear_response();
+    result.Clear();
     result.set_code(status.error_code());
     result.set_error(status.error_message());
   }
+  result.set_id(command.id());
   return result;
+}
+
+grpc::Status InjectorLink::Pass(grpc::ClientContext* context, const v1::Command& command,
+                                v1::CommandResult* result) {
+  grpc::Status status;
+  switch (command.request_case()) {
+    case v1::Command::kCapabilities:
+      return stub_->GetCapabilities(context, command.capabilities(),
+                                    result->mutable_capabilities());
+    case v1::Command::kValidate:
+      return stub_->Validate(context, command.validate(), result->mutable_validate());
+    case v1::Command::kStart:
+      status = stub_->Start(context, command.start(), result->mutable_start());
+      if (status.ok()) Learn(result->start());
+      return status;
+    case v1::Command::kStop:
+      status = stub_->Stop(context, command.stop(), result->mutable_stop());
+      if (status.ok()) Learn(result->stop());
+      return status;
+    case v1::Command::kHalt:
+      return stub_->Halt(context, command.halt(), result->mutable_halt());
+    case v1::Command::kList:
+      return stub_->List(context, command.list(), result->mutable_list());
+    case v1::Command::REQUEST_NOT_SET:
+      break;
+  }
+  return {grpc::StatusCode::UNIMPLEMENTED, "this agent does not know the command"};
 }
 
 }  // namespace faultline

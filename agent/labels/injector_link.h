@@ -5,10 +5,13 @@
 // injector that comes and goes. Thread-safe; owns one thread.
 #pragma once
 
+#include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,9 +34,14 @@ class InjectorLink {
   InjectorLink(const InjectorLink&) = delete;
   InjectorLink& operator=(const InjectorLink&) = delete;
 
-  // Watches until Stop, which joins the thread: after it `on_change` is not called again.
+  // Watches until Stop, which joins the thread: after it `on_change` is not called again. Stop also
+  // ends the calls that are under way, and those to come at once.
   void Start(OnChange on_change);
   void Stop();
+
+  // Waits until the first try to reach the injector has ended, either way, or the time is up.
+  // Before that States knows nothing, which is not the same as an injector that does not answer.
+  void AwaitFirstTry(std::int64_t timeout_ns);
 
   // The states known now, with doses of this moment while a fault is active. `connected` says
   // whether the injector answers; without it, faults stand as last told.
@@ -45,6 +53,13 @@ class InjectorLink {
 
  private:
   void Watch(const std::stop_token& stop);
+  // One watch from its beginning to its end; why it ended.
+  grpc::Status WatchOnce(const std::stop_token& stop);
+  // Asks for the states that there are now, of which a new watch tells one after the other.
+  bool LearnAll();
+  grpc::Status Pass(grpc::ClientContext* context, const v1::Command& command,
+                    v1::CommandResult* result);
+  void Settle(bool connected);
   void Learn(const v1::FaultState& state);
 
   const std::string address_;
@@ -54,6 +69,12 @@ class InjectorLink {
   std::mutex mutex_;
   std::map<std::string, v1::FaultState> states_ ABSL_GUARDED_BY(mutex_);
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
+  // The first try has ended.
+  bool tried_ ABSL_GUARDED_BY(mutex_) = false;
+  std::condition_variable first_try_;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  // Calls of Call that are under way.
+  std::set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mutex_);
   std::jthread thread_;
 };
 

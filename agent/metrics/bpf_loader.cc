@@ -160,8 +160,10 @@ Plan Loader::MakePlan() {
     plan.programs.insert(chosen.begin(), chosen.end());
     if (needs.setting != nullptr) plan.optional.insert(map);
   }
+  if (plan.programs.empty()) return plan;
   for (const char* program : subject_.before_read) {
-    if (!plan.programs.empty() && !failed_.contains(program)) plan.programs.insert(program);
+    absl::StatusOr<std::string> choice = Choose(program, true);
+    if (choice.ok()) plan.programs.insert(*std::move(choice));
   }
   return plan;
 }

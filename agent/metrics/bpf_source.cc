@@ -174,9 +174,10 @@ void BpfSource::StartSubject(const BpfSubject& subject, const BpfHost& host, Fai
   UseMaps(loaded, uses, failures);
   ListCost(loaded);
   for (const LoadedSubject::Program& program : loaded.programs) {
-    const bool each_time =
-        std::any_of(subject.before_read.begin(), subject.before_read.end(),
-                    [&program](const char* name) { return program.name == name; });
+    const bool each_time = std::any_of(
+        subject.before_read.begin(), subject.before_read.end(), [&program](const char* name) {
+          return program.name == name || program.name == absl::StrCat(name, "_raw");
+        });
     if (program.iterator >= 0 && each_time) {
       iterators_.push_back(program.iterator);
     } else if (program.iterator >= 0) {

@@ -14,9 +14,9 @@ std::vector<BpfSubject> BpfSubjects(bool wakeup_stamps) {
   BpfNeeds wait = {"runq_wait", {"sched_switch"}};
   if (wakeup_stamps) {
     wait = {"runq_wait",
-            {"sched_switch", "sched_wakeup", "sched_wakeup_new", "task_new", "tasks_start"},
+            {"sched_switch", "sched_wakeup", "sched_wakeup_new"},
             "wakeup_stamps",
-            "task_scheds"};
+            "task_queued"};
   }
   return {
       {"sched",
@@ -26,7 +26,7 @@ std::vector<BpfSubject> BpfSubjects(bool wakeup_stamps) {
         {"ctx_switches", {"sched_switch"}},
         {"cpu_busy", {"sched_switch"}},
         wait,
-        {"offcpu", {"sched_switch", "task_new", "tasks_start"}, "offcpu_on", "task_scheds"}},
+        {"offcpu", {"sched_switch"}}},
        {"charge_running"}},
       {"block",
        SkeletonBytes<block_bpf>,

@@ -103,6 +103,7 @@ void Outbox::DropOldest() {
   bytes_ -= front.encoded.payload().size();
   Held& next = held_.front();
   if (!next.gap.has_value()) BecomeGap(&next, "buffer_full");
+  next.rejected = false;
   next.gap->set_first_sequence(front.gap->first_sequence());
   next.gap->set_samples(next.gap->samples() + front.gap->samples());
   if (front.gap->begin_boottime_ns() != 0) {
@@ -133,13 +134,25 @@ void Outbox::Acknowledge(std::uint64_t sequence) {
   }
 }
 
-void Outbox::Reject(std::uint64_t sequence, absl::string_view reason) {
+bool Outbox::Reject(std::uint64_t sequence, absl::string_view reason) {
+  const std::lock_guard lock(mutex_);
+  // The first that reaches as far: a record of a full buffer may have swallowed the sequence.
+  const auto held = std::find_if(held_.begin(), held_.end(), [sequence](const Held& candidate) {
+    return candidate.encoded.sequence() >= sequence;
+  });
+  const bool holds =
+      held != held_.end() && (held->gap.has_value() ? held->gap->first_sequence() <= sequence
+                                                    : held->encoded.sequence() == sequence);
+  if (!holds) return false;
+  if (held->rejected) {
+    LogWarning("the collector refuses batch ", sequence, " once more: ", reason);
+    return false;
+  }
   LogWarning("the collector refuses batch ", sequence, " for ever: ", reason,
              "; it is counted as a gap");
-  const std::lock_guard lock(mutex_);
-  for (Held& held : held_) {
-    if (held.encoded.sequence() == sequence && !held.gap.has_value()) BecomeGap(&held, "rejected");
-  }
+  if (!held->gap.has_value()) BecomeGap(&*held, "rejected");
+  held->rejected = true;
+  return true;
 }
 
 size_t Outbox::size() const {

@@ -35,8 +35,10 @@ class Outbox {
   // Everything up to `sequence` is durable at the collector.
   void Acknowledge(std::uint64_t sequence);
 
-  // The collector will never take `sequence`: a gap record takes its place.
-  void Reject(std::uint64_t sequence, absl::string_view reason);
+  // The collector will never take `sequence`: a gap record takes its place, under the same number,
+  // and is held until it is acknowledged. True: it is to be sent. False: nothing of it is held any
+  // more, or what the collector refused is that record itself, which its Ack will end.
+  bool Reject(std::uint64_t sequence, absl::string_view reason);
 
   const std::string& epoch() const { return epoch_; }
   // Batches that are not acknowledged.
@@ -53,6 +55,8 @@ class Outbox {
     std::uint64_t schema_id = 0;
     // Set once the batch has become a gap record; it covers [first, encoded.sequence()].
     std::optional<v1::Gap> gap;
+    // The collector has refused what this record stands for.
+    bool rejected = false;
   };
 
   void DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

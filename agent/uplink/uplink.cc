@@ -19,9 +19,11 @@ namespace {
 // that a fleet does not come back in step.
 constexpr std::int64_t kFirstPauseNs = 200 * kNsPerMs;
 constexpr std::int64_t kLastPauseNs = 10 * kNsPerSecond;
-// Commands and notices that wait for a stream; beyond it the oldest is dropped, the caller's
-// deadline tells.
-constexpr size_t kMaxWaiting = 256;
+// Notices that wait for the sender; beyond it the oldest is dropped, as a batch has it too.
+constexpr size_t kMaxNotices = 256;
+// Answers that wait for a collector that reads nothing but sends commands. It has at most 256 on
+// their way, so this many mean that it is out of its mind.
+constexpr size_t kMaxResults = 1024;
 
 std::int64_t Jittered(std::int64_t pause_ns) {
   static thread_local std::mt19937_64 random{std::random_device{}()};
@@ -31,11 +33,14 @@ std::int64_t Jittered(std::int64_t pause_ns) {
 
 }  // namespace
 
-Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox, OnCommand on_command)
+Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
+               CommandLanes::OnCommand on_command)
     : collector_(std::move(collector)),
       hello_(std::move(hello)),
       outbox_(outbox),
-      on_command_(std::move(on_command)) {
+      lanes_(std::move(on_command), [this](std::uint64_t stream, v1::CommandResult result) {
+        Answer(stream, std::move(result));
+      }) {
   grpc::ChannelArguments arguments;
   // The pauses between streams are Run's alone: gRPC's own are kept below its shortest.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
@@ -47,7 +52,6 @@ Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox, OnCommand
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   stub_ = v1::Ingest::NewStub(
       grpc::CreateCustomChannel(collector_, grpc::InsecureChannelCredentials(), arguments));
-  command_thread_ = std::jthread([this](const std::stop_token& stop) { RunCommands(stop); });
   thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
 }
 
@@ -63,10 +67,8 @@ void Uplink::Tell(const v1::FaultState& state) {
   const std::lock_guard lock(mutex_);
   // Without a stream nobody is there to be told early.
   if (broken_) return;
-  v1::NodeMessage message;
-  *message.mutable_fault() = state;
-  messages_.push_back(std::move(message));
-  if (messages_.size() > kMaxWaiting) messages_.pop_front();
+  notices_.push_back(state);
+  if (notices_.size() > kMaxNotices) notices_.pop_front();
   ++version_;
   changed_.notify_all();
 }
@@ -110,6 +112,7 @@ bool Uplink::Converse(const std::stop_token& stop) {
     {
       const std::lock_guard lock(mutex_);
       broken_ = false;
+      ++stream_number_;
     }
     std::jthread receiver([this, &stream] { Receive(stream.get()); });
     Send(stream.get(), durable);
@@ -127,75 +130,95 @@ bool Uplink::Converse(const std::stop_token& stop) {
 
 void Uplink::Receive(Stream* stream) {
   v1::CollectorMessage message;
-  while (stream->Read(&message)) {
-    if (message.has_ack()) outbox_->Acknowledge(message.ack().durable_sequence());
-    if (message.has_reject()) {
-      outbox_->Reject(message.reject().sequence(), message.reject().reason());
-    }
+  while (stream->Read(&message) && Take(&message)) {
+  }
+  {
     const std::lock_guard lock(mutex_);
-    if (message.has_reject()) resend_.insert(message.reject().sequence());
-    if (message.has_command() && commands_.size() < kMaxWaiting) {
-      commands_.push_back(std::move(*message.mutable_command()));
-    }
-    ++version_;
+    broken_ = true;
+    results_.clear();
+    notices_.clear();
+    resend_.clear();
     changed_.notify_all();
   }
+  lanes_.Forget();
+}
+
+bool Uplink::Take(v1::CollectorMessage* message) {
+  std::uint64_t resend = 0;
+  if (message->has_ack()) outbox_->Acknowledge(message->ack().durable_sequence());
+  if (message->has_reject() &&
+      outbox_->Reject(message->reject().sequence(), message->reject().reason())) {
+    resend = message->reject().sequence();
+  }
+  std::uint64_t stream = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (resend != 0) resend_.insert(resend);
+    stream = stream_number_;
+    ++version_;
+    changed_.notify_all();
+    if (results_.size() >= kMaxResults) {
+      LogWarning("collector: ", collector_, " sends commands and reads no answers; hanging up");
+      return false;
+    }
+  }
+  if (message->has_command()) lanes_.Take(stream, std::move(*message->mutable_command()));
+  return true;
+}
+
+void Uplink::Answer(std::uint64_t stream, v1::CommandResult result) {
   const std::lock_guard lock(mutex_);
-  broken_ = true;
-  messages_.clear();
-  resend_.clear();
+  // Its stream has ended: the id may be another command's by now.
+  if (broken_ || stream != stream_number_) return;
+  results_.push_back(std::move(result));
+  ++version_;
   changed_.notify_all();
+}
+
+// Answers first, so that they do not wait behind a backlog of batches.
+std::optional<v1::NodeMessage> Uplink::NextMessage(std::uint64_t* sent) {
+  v1::NodeMessage message;
+  std::uint64_t after = *sent;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!results_.empty()) {
+      *message.mutable_result() = std::move(results_.front());
+      results_.pop_front();
+      return message;
+    }
+    if (!notices_.empty()) {
+      *message.mutable_fault() = std::move(notices_.front());
+      notices_.pop_front();
+      return message;
+    }
+    if (!resend_.empty()) {
+      after = *resend_.begin() - 1;
+      resend_.erase(resend_.begin());
+    }
+  }
+  std::optional<v1::EncodedBatch> batch = outbox_->After(after);
+  if (!batch.has_value()) return std::nullopt;
+  *sent = std::max(*sent, batch->sequence());
+  *message.mutable_batch() = *std::move(batch);
+  return message;
 }
 
 // A write blocks while the collector reads nothing, which is the flow control: at most one batch is
 // on its way beyond what gRPC buffers.
 void Uplink::Send(Stream* stream, std::uint64_t sent) {
-  std::uint64_t seen = 0;
   while (true) {
-    std::optional<v1::NodeMessage> message;
-    std::uint64_t after = sent;
+    std::uint64_t seen = 0;
     {
       const std::lock_guard lock(mutex_);
       if (broken_) return;
       seen = version_;
-      if (!messages_.empty()) {
-        message = std::move(messages_.front());
-        messages_.pop_front();
-      } else if (!resend_.empty()) {
-        after = *resend_.begin() - 1;
-        resend_.erase(resend_.begin());
-      }
     }
-    if (!message.has_value()) {
-      if (std::optional<v1::EncodedBatch> batch = outbox_->After(after); batch.has_value()) {
-        sent = std::max(sent, batch->sequence());
-        *message.emplace().mutable_batch() = *std::move(batch);
-      }
-    }
-    if (message.has_value()) {
+    if (const std::optional<v1::NodeMessage> message = NextMessage(&sent); message.has_value()) {
       if (!stream->Write(*message)) return;
       continue;
     }
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this, seen] { return broken_ || version_ != seen; });
-  }
-}
-
-void Uplink::RunCommands(const std::stop_token& stop) {
-  while (true) {
-    v1::Command command;
-    {
-      std::unique_lock lock(mutex_);
-      if (!changed_.wait(lock, stop, [this] { return !commands_.empty(); })) return;
-      command = std::move(commands_.front());
-      commands_.pop_front();
-    }
-    v1::NodeMessage message;
-    *message.mutable_result() = on_command_(command);
-    const std::lock_guard lock(mutex_);
-    messages_.push_back(std::move(message));
-    ++version_;
-    changed_.notify_all();
   }
 }
 

@@ -2,8 +2,8 @@
 #include "agent/agent.h"
 
 #include <gtest/gtest.h>
-#include <zstd.h>
 
+#include "tests/agent/decode.h"
 #include "tests/fake_clock.h"
 
 namespace faultline {
@@ -32,6 +32,56 @@ class OneGauge final : public Sampler {
   v1::Schema schema_;
 };
 
+// One batch per element of `connected`: whether the injector answers at that tick.
+std::vector<v1::Batch> RunWithInjector(const std::vector<bool>& connected) {
+  FakeClock clock(/*jump=*/true);
+  OneGauge sampler;
+  Outbox outbox("epoch", 1 << 20);
+  std::stop_source stop;
+  size_t ticks = 0;
+  Agent agent({&sampler, &outbox, &clock,
+               [&](bool* now) {
+                 *now = connected[ticks];
+                 return std::vector<v1::FaultState>();
+               },
+               [&] {
+                 if (++ticks == connected.size()) stop.request_stop();
+               },
+               /*watches_injector=*/true},
+              kNsPerSecond);
+  agent.Run(stop.get_token());
+  std::vector<v1::Batch> batches;
+  for (std::uint64_t s = 0; s < connected.size(); ++s) batches.push_back(Decode(*outbox.After(s)));
+  return batches;
+}
+
+TEST(Agent_Run, InjectorThatAnswersAtTheFirstTick_IsNeverLost) {
+  const std::vector<v1::Batch> batches = RunWithInjector({true, true});
+  // Told once, as the collector may know it as lost by an agent before this one.
+  ASSERT_EQ(batches[0].events_size(), 1);
+  EXPECT_EQ(batches[0].events(0).kind(), "injector_found");
+  EXPECT_EQ(batches[1].events_size(), 0);
+}
+
+TEST(Agent_Run, InjectorThatGoes_IsLostFromTheWindowsBeginningUntilItIsFound) {
+  const std::vector<v1::Batch> batches = RunWithInjector({true, false, false, true});
+  ASSERT_EQ(batches[1].events_size(), 1);
+  EXPECT_EQ(batches[1].events(0).kind(), "injector_lost");
+  EXPECT_EQ(batches[1].events(0).boottime_ns(), batches[1].frames(0).begin_boottime_ns());
+  EXPECT_EQ(batches[2].events_size(), 0);
+  ASSERT_EQ(batches[3].events_size(), 1);
+  EXPECT_EQ(batches[3].events(0).kind(), "injector_found");
+  EXPECT_EQ(batches[3].events(0).boottime_ns(), batches[3].frames(0).end_boottime_ns());
+}
+
+TEST(Agent_Run, InjectorThatNeverAnswered_IsUnseenFromTheFirstWindowOn) {
+  const std::vector<v1::Batch> batches = RunWithInjector({false, false});
+  ASSERT_EQ(batches[0].events_size(), 1);
+  EXPECT_EQ(batches[0].events(0).kind(), "injector_lost");
+  EXPECT_EQ(batches[0].events(0).boottime_ns(), batches[0].frames(0).begin_boottime_ns());
+  EXPECT_EQ(batches[1].events_size(), 0);
+}
+
 TEST(Agent_Run, WindowsTouchAndTicksRise) {
   FakeClock clock(/*jump=*/true);
   OneGauge sampler;
@@ -57,11 +107,7 @@ TEST(Agent_Run, WindowsTouchAndTicksRise) {
   std::int64_t index = 0;
   int steps = 0;
   for (std::uint64_t s = 0; s < 6; ++s) {
-    const v1::EncodedBatch encoded = *outbox.After(s);
-    std::string plain(encoded.decoded_bytes(), '\0');
-    ZSTD_decompress(plain.data(), plain.size(), encoded.payload().data(), encoded.payload().size());
-    v1::Batch batch;
-    ASSERT_TRUE(batch.ParseFromString(plain));
+    const v1::Batch batch = Decode(*outbox.After(s));
     EXPECT_EQ(batch.schema_id(), 42U);
     const v1::Frame& frame = batch.frames(0);
     if (end != 0) {

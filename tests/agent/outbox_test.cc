@@ -2,23 +2,14 @@
 #include "agent/uplink/outbox.h"
 
 #include <gtest/gtest.h>
-#include <zstd.h>
 
 #include <random>
 #include <set>
 
+#include "tests/agent/decode.h"
+
 namespace faultline {
 namespace {
-
-v1::Batch Decode(const v1::EncodedBatch& encoded) {
-  std::string plain(encoded.decoded_bytes(), '\0');
-  const size_t size = ZSTD_decompress(plain.data(), plain.size(), encoded.payload().data(),
-                                      encoded.payload().size());
-  EXPECT_EQ(size, plain.size());
-  v1::Batch batch;
-  EXPECT_TRUE(batch.ParseFromString(plain));
-  return batch;
-}
 
 // A batch of `values` random values that does not compress.
 v1::Batch MakeBatch(std::int64_t tick, int values) {
@@ -85,23 +76,63 @@ TEST(Outbox, Put_BeyondTheBound_EverySequenceIsHeldOrInAGap) {
 
 TEST(Outbox, Reject_LeavesAGapRecordInItsPlace) {
   Outbox outbox("epoch", 1 << 20);
-  for (int i = 1; i <= 3; ++i) {
-    v1::Batch batch = MakeBatch(i, 4);
-    // A column of two nulls and nothing else, as Encode writes it, and one null beside a value.
-    batch.mutable_frames(0)->mutable_tables(0)->add_columns()->set_nulls("\x03");
-    v1::ColumnFrame* column = batch.mutable_frames(0)->mutable_tables(0)->add_columns();
-    column->add_values(0);
-    column->add_values(7);
-    column->set_nulls("\x01");
-    outbox.Put(batch);
-  }
-  outbox.Reject(2, "bad");
+  for (int i = 1; i <= 3; ++i) outbox.Put(MakeBatch(i, 4));
+  EXPECT_TRUE(outbox.Reject(2, "bad"));
+  EXPECT_EQ(outbox.After(1)->sequence(), 2U);
+  EXPECT_EQ(outbox.After(1)->epoch(), "epoch");
   const v1::Batch batch = Decode(*outbox.After(1));
+  EXPECT_EQ(batch.schema_id(), 42U);
+  EXPECT_EQ(batch.frames_size(), 0);
   ASSERT_EQ(batch.gaps_size(), 1);
+  EXPECT_EQ(batch.gaps(0).epoch(), "epoch");
   EXPECT_EQ(batch.gaps(0).first_sequence(), 2U);
-  EXPECT_EQ(batch.gaps(0).samples(), 5);
+  EXPECT_EQ(batch.gaps(0).last_sequence(), 2U);
+  EXPECT_EQ(batch.gaps(0).begin_boottime_ns(), 200);
+  EXPECT_EQ(batch.gaps(0).end_boottime_ns(), 300);
+  EXPECT_EQ(batch.gaps(0).samples(), 4);
   EXPECT_EQ(batch.gaps(0).reason(), "rejected");
   EXPECT_EQ(outbox.After(2)->sequence(), 3U);
+  EXPECT_EQ(outbox.lost(), 1U);
+}
+
+TEST(Outbox, Reject_NullsAreNoSamples) {
+  Outbox outbox("epoch", 1 << 20);
+  v1::Batch batch = MakeBatch(1, 4);
+  // A column of two nulls and nothing else, as Encode writes it, and one null beside a value.
+  batch.mutable_frames(0)->mutable_tables(0)->add_columns()->set_nulls("\x03");
+  v1::ColumnFrame* column = batch.mutable_frames(0)->mutable_tables(0)->add_columns();
+  column->add_values(0);
+  column->add_values(7);
+  column->set_nulls("\x01");
+  outbox.Put(batch);
+  outbox.Reject(1, "bad");
+  EXPECT_EQ(Decode(*outbox.After(0)).gaps(0).samples(), 5);
+}
+
+TEST(Outbox, Reject_OfTheGapRecordItself_NothingIsSentAgainAndTheAckEndsIt) {
+  Outbox outbox("epoch", 1 << 20);
+  for (int i = 1; i <= 2; ++i) outbox.Put(MakeBatch(i, 4));
+  EXPECT_TRUE(outbox.Reject(1, "bad"));
+  EXPECT_FALSE(outbox.Reject(1, "bad again"));
+  EXPECT_EQ(outbox.lost(), 1U);
+  EXPECT_EQ(outbox.size(), 2U);
+  outbox.Acknowledge(1);
+  EXPECT_EQ(outbox.size(), 1U);
+  EXPECT_EQ(outbox.After(0)->sequence(), 2U);
+  // Of what is acknowledged nothing is held.
+  EXPECT_FALSE(outbox.Reject(1, "late"));
+}
+
+TEST(Outbox, Reject_OfASequenceThatAFullBufferSwallowed_TheRangesRecordIsSent) {
+  Outbox outbox("epoch", 64 << 10);
+  for (int i = 1; i <= 300; ++i) outbox.Put(MakeBatch(i, 200));
+  const std::uint64_t last = outbox.After(0)->sequence();
+  ASSERT_GT(last, 2U);
+  const std::uint64_t lost = outbox.lost();
+  EXPECT_TRUE(outbox.Reject(2, "bad"));
+  EXPECT_EQ(outbox.After(1)->sequence(), last);
+  EXPECT_EQ(Decode(*outbox.After(1)).gaps(0).reason(), "buffer_full");
+  EXPECT_EQ(outbox.lost(), lost);
 }
 
 }  // namespace
