@@ -68,6 +68,9 @@ int Exec(const Globals& globals, const ExecOptions& options) {
     if (absl::IsPermissionDenied(process.status())) return kExitCannotRun;
     return ExitCodeOf(process.status());
   }
+  if ((*group)->path() != "/" + options.name) {
+    globals.terminal->Say("note: systemd keeps the control group: " + (*group)->path());
+  }
   const int code = Follow(*process, signals);
   const absl::Status removed = (*group)->Remove(absl::Seconds(1));
   if (!removed.ok()) globals.terminal->Say(absl::StrCat("note: ", removed.message()));
@@ -81,7 +84,10 @@ void AddExec(CLI::App& app, Action* action) {
   auto options = std::make_shared<ExecOptions>();
   CLI::App* command =
       app.add_subcommand("exec", "run a command in a control group of its own, in every hierarchy");
-  command->add_option("--cgroup", options->name, "the group is /NAME, gone when the command ended")
+  command
+      ->add_option("--cgroup", options->name,
+                   "the group is /NAME, gone when the command ended; under systemd scope "
+                   "faultline-NAME.scope, whose path is printed")
       ->required();
   command->add_option("COMMAND", options->command, "after --, with its arguments")->required();
   command->callback([options, action] {

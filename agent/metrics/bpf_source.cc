@@ -20,6 +20,7 @@
 #include "agent/metrics/bpf_loader.h"
 #include "agent/metrics/bpf_rows.h"
 #include "agent/metrics/bpf_subjects.h"
+#include "agent/metrics/io_groups.h"
 #include "agent/metrics/kernel_types.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -65,7 +66,7 @@ struct Use {
 class BpfSource final : public Source {
  public:
   BpfSource(const CgroupIndex& cgroups, Entities entities)
-      : cgroups_(cgroups), at_start_(std::move(entities)) {}
+      : cgroups_(cgroups), at_start_(std::move(entities)), io_groups_(cgroups.tree()) {}
 
   absl::Status Add(size_t index, const Field& field) override;
   std::vector<std::pair<size_t, absl::Status>> Start() override;
@@ -87,10 +88,12 @@ class BpfSource final : public Source {
   void ApplyDisks(const std::vector<Entity>& disks);
   void RunBeforeRead();
   void ChargeRunning(int program_fd) const;
+  void DropForeignIo(const std::vector<Entity>& groups, std::vector<Column>* columns);
   void Complain(const absl::Status& status);
 
   const CgroupIndex& cgroups_;
   const Entities at_start_;
+  IoGroups io_groups_;
   // By object name.
   absl::btree_map<std::string, std::vector<Use>> uses_;
   std::vector<std::pair<size_t, BpfCostField>> cost_uses_;
@@ -313,6 +316,22 @@ void BpfSource::RunBeforeRead() {
   for (const int iterator : iterators_) Complain(RunIterator(iterator));
 }
 
+// Requests of such a group are counted for a group above it, so its own zeros are no measurement.
+void BpfSource::DropForeignIo(const std::vector<Entity>& groups, std::vector<Column>* columns) {
+  const auto block = uses_.find("block");
+  if (block == uses_.end()) return;
+  io_groups_.BeginTick();
+  for (size_t row = 0; row < groups.size(); ++row) {
+    if (io_groups_.Owns(groups[row])) continue;
+    for (const Use& use : block->second) {
+      if (Metrics()[use.metric].table != Table::kCgroup) continue;
+      Column& column = (*columns)[use.metric];
+      if (row < column.values.size()) column.values[row].reset();
+      if (row < column.histograms.size()) column.histograms[row].reset();
+    }
+  }
+}
+
 void BpfSource::Read(const Entities& entities, std::vector<Column>* columns) {
   if (!rows_.empty()) {
     ApplyCgroups();
@@ -322,6 +341,7 @@ void BpfSource::Read(const Entities& entities, std::vector<Column>* columns) {
   for (const std::unique_ptr<BpfRows>& rows : rows_) {
     Complain(rows->Read(entities[static_cast<size_t>(rows->table())], columns));
   }
+  DropForeignIo(entities[static_cast<size_t>(Table::kCgroup)], columns);
   const std::vector<Entity>& costs = entities[static_cast<size_t>(Table::kBpf)];
   for (const auto& [metric, field] : cost_uses_) {
     for (size_t i = 0; i < costs.size(); ++i) {

@@ -20,6 +20,9 @@ bool InCore(const CgroupField& field) {
          absl::string_view(field.v2_key) == "usage_usec";
 }
 
+// Between two tries to open what a group did not have.
+constexpr std::int64_t kLookAgainReads = 10;
+
 }  // namespace
 
 absl::StatusOr<CgroupSource::Item> CgroupSource::Resolve(const CgroupField& field) const {
@@ -76,7 +79,8 @@ std::string CgroupSource::Hook(const Field& field) const {
 CgroupSource::OpenGroup* CgroupSource::Open(const Entity& entity, const CgroupPlaces& places) {
   OpenGroup& group = open_[entity.id];
   group.last_read = reads_;
-  if (group.places == places) return &group;
+  // A controller may be switched on for a group at any time, and gives it files.
+  if (group.places == places && reads_ % kLookAgainReads != 0) return &group;
   group.places = places;
   group.descriptors.resize(files_.size());
   for (size_t i = 0; i < files_.size(); ++i) {

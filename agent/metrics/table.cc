@@ -276,7 +276,8 @@ constexpr Metric kMetrics[] = {
      "Processes of the group chosen by the OOM killer."},
     {"E48", "container.disk.io", kCgroup, "cgroup_disk_read_bytes", "By", kCounter, 0,
      {{BpfField{"block", "cg_disk_bytes", 0}}}, kNoFallback,
-     "Bytes read, in requests that the group's tasks issued themselves."},
+     "Bytes read, in requests that the group's tasks issued themselves. Null in a v2 group without "
+     "the io controller, as the kernel charges its requests to a group above it."},
     {"E48", "container.disk.io", kCgroup, "cgroup_disk_write_bytes", "By", kCounter, 0,
      {{BpfField{"block", "cg_disk_bytes", 1}}}, kNoFallback,
      "Bytes written, in requests that the group's tasks issued themselves."},

@@ -43,6 +43,12 @@ double Number(const std::string& text) {
   return value;
 }
 
+// Where `exec --cgroup NAME` puts its command: systemd keeps groups as scopes of its own.
+std::string PathOfExec(const std::string& name) {
+  if (::access("/run/systemd/system", F_OK) != 0) return "/" + name;
+  return "/system.slice/" + name + ".scope";
+}
+
 class EndToEndTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -129,7 +135,7 @@ class EndToEndTest : public testing::Test {
 
 TEST_F(EndToEndTest, Faults_BecomeLabelsThatTheKernelConfirms) {
   const std::string group = absl::StrCat("faultline-test-", ::getpid(), "-e2e");
-  const std::string entity = "/" + group;
+  const std::string entity = PathOfExec(group);
   // A minute of spinning at most, whatever happens to the test.
   Child spinner({bin_ + "/faultline", "exec", "--cgroup", group, "--", "/usr/bin/timeout", "60",
                  "/bin/sh", "-c", "while :; do :; done"});
@@ -228,7 +234,7 @@ struct Windows {
 
 TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhereItWasLastSeen) {
   const std::string group = absl::StrCat("faultline-test-", ::getpid(), "-e2e");
-  const std::string entity = "/" + group;
+  const std::string entity = PathOfExec(group);
   StartAgent({"--interval", "500ms"});
   Child spinner({bin_ + "/faultline", "exec", "--cgroup", group, "--", "/usr/bin/timeout", "60",
                  "/bin/sh", "-c", "while :; do :; done"});

@@ -120,6 +120,18 @@ TEST_F(CgroupSourceTest, V1_ReadsEachControllersHierarchy) {
   EXPECT_EQ(Value("cgroup_cpu_time_ns", "/web"), 123);
 }
 
+TEST_F(CgroupSourceTest, ControllerThatIsSwitchedOnLater_IsReadWithinTenTicks) {
+  host_.MountV2("memory");
+  host_.MakeGroup("unified", "/web");
+  Create();
+  ASSERT_TRUE(Add("cgroup_memory_usage_bytes").ok());
+  Read();
+  EXPECT_EQ(Value("cgroup_memory_usage_bytes", "/web"), std::nullopt);
+  host_.WriteGroup("unified", "/web", "memory.current", "4096\n");
+  for (int tick = 0; tick < 10; ++tick) Read();
+  EXPECT_EQ(Value("cgroup_memory_usage_bytes", "/web"), 4096);
+}
+
 TEST_F(CgroupSourceTest, NoController_IsUnimplementedWithItsName) {
   host_.MountV1(1, "cpu");
   Create();
