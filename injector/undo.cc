@@ -58,10 +58,10 @@ Injection::Hold Injection::InForce() const {
 
 void Injection::BeginUndo(v1::Phase final, const std::string& reason) {
   if (state_.ending() == v1::PHASE_UNSPECIFIED) state_.set_ending(final);
-  if (state_.reason().empty()) {
-    state_.set_reason(reason);
-  } else if (recovered_ && !absl::StrContains(state_.reason(), kDied)) {
-    state_.set_reason(absl::StrCat(state_.reason(), "; then ", reason));
+  const std::string& before = state_.reason();
+  const bool died_since = recovered_ && !absl::StrContains(before, kDied);
+  if (before.empty() || died_since) {
+    state_.set_reason(absl::StrCat(before, before.empty() ? "" : "; then ", reason));
   }
   if (recovered_) {
     // Without them there is nothing to measure; Undo makes them, or tells what is in the way.

@@ -6,48 +6,17 @@
 #pragma once
 
 #include <poll.h>
-#include <sched.h>
-#include <sys/mount.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/kernel/fault_bpffs.h"
 #include "tests/kernel/fault_fixture.h"
 #include "tests/kernel/test_netns.h"
 
 namespace faultline {
-
-// Mounted in a mount namespace of this thread, so that the kernel removes it with the test.
-class TestBpffs {
- public:
-  TestBpffs() {
-    std::string name = "/tmp/faultline-bpffs-XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-    mounted_ = unshare(CLONE_NEWNS) == 0 &&
-               mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-               mount("bpf", path_.c_str(), "bpf", 0, nullptr) == 0;
-  }
-  ~TestBpffs() {
-    if (mounted_) umount2(path_.c_str(), MNT_DETACH);
-    rmdir(path_.c_str());
-  }
-  TestBpffs(const TestBpffs&) = delete;
-  TestBpffs& operator=(const TestBpffs&) = delete;
-
-  bool mounted() const { return mounted_; }
-  const std::string& path() const { return path_; }
-  // Nothing of a fault is left on it.
-  bool Empty() const { return !std::filesystem::exists(path_ + "/faultline"); }
-
- private:
-  std::string path_;
-  bool mounted_ = false;
-};
 
 class NetFaultTest : public FaultTest {
  protected:
