@@ -68,6 +68,11 @@ v1::Capabilities Controller::GetCapabilities() {
       const absl::Status can = type.probe(*host_);
       info->set_availability(can.ok() ? v1::AVAILABILITY_AVAILABLE : v1::AVAILABILITY_MISSING);
       info->set_reason(std::string(can.message()));
+      if (!can.ok() || !type.ledger) continue;
+      const absl::Status kept = host_->Probe("ledger");
+      if (kept.ok()) continue;
+      info->set_availability(v1::AVAILABILITY_DEGRADED);
+      info->set_reason(std::string(kept.message()));
     }
   }
   v1::Capabilities result = *capabilities_;
@@ -84,14 +89,11 @@ absl::StatusOr<std::unique_ptr<Injection>> Controller::Prepare(const v1::FaultSp
   }
   if (!closed_.empty()) return absl::UnavailableError(closed_);
   if (absl::Status status = guard_.CheckDuration(spec); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<Injection>> injection =
-      Injection::Plan(host_, clock_, spec, commanded, guard_);
-  if (!injection.ok()) return injection;
-  (*injection)->SetBoot(options_.boot_id);
   std::vector<const v1::FaultState*> others;
   for (const Active& active : active_) others.push_back(&active.injection->state());
-  absl::Status status = guard_.CheckOthers((*injection)->state(), others);
-  if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<Injection>> injection =
+      Injection::Plan(host_, clock_, spec, commanded, guard_, others);
+  if (injection.ok()) (*injection)->SetBoot(options_.boot_id);
   return injection;
 }
 
@@ -145,6 +147,7 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
     return applied;
   }
   const std::int64_t now_ns = clock_->Now().boottime_ns;
+  active.next_save_ns = now_ns;
   active.next_verify_ns = now_ns;
   active.next_measure_ns = now_ns;
   SaveAndTell(active.injection->state());
@@ -270,10 +273,13 @@ void Controller::End(Active& active, v1::Phase final, const std::string& reason)
   Injection& injection = *active.injection;
   const bool first = active.next_undo_ns == 0;
   if (first) {
-    injection.SetPhase(v1::PHASE_UNDOING);
+    injection.BeginUndo(final, reason);
+    // What is told at the end rests on more than that it ended; should this process die in between,
+    // the next one goes on from here.
+    if (injection.recovered() || final != v1::PHASE_UNDONE) Save(injection.state());
     Tell(injection.state());
   }
-  if (injection.Undo(final, reason)) {
+  if (injection.Undo()) {
     LogInfo("fault ", injection.id(), ": ", v1::Phase_Name(injection.state().phase()),
             injection.state().reason().empty() ? "" : ", ", injection.state().reason());
     SaveAndTell(injection.state());

@@ -2,9 +2,9 @@
 //
 // The life of every fault: accepted -> journaled -> applied -> verified -> undoing -> undone, or
 // refused, failed, interfered. Alone calls Apply and Restore, journals before it changes anything,
-// reads back every second, ends each fault at its deadline, and at its start undoes what an earlier
-// process left. Thread-safe: one mutex, held while the host is changed. Destroying it is like a
-// crash: nothing is undone; call EndAll before.
+// reads back four times a second, ends each fault at its deadline or with its target, and at its
+// start undoes what an earlier process left. Thread-safe: one mutex, held while the host is
+// changed. Destroying it is like a crash: nothing is undone; call EndAll before.
 #pragma once
 
 #include <cstdint>
@@ -87,6 +87,7 @@ class Controller {
  private:
   struct Active {
     std::unique_ptr<Injection> injection;
+    std::int64_t next_save_ns = 0;
     std::int64_t next_verify_ns = 0;
     std::int64_t next_measure_ns = 0;
     // Of another attempt to undo; 0 while none has failed.

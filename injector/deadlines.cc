@@ -3,13 +3,16 @@
 // The controller's time: what is due when, and the thread that waits for it.
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "injector/controller.h"
 
 namespace faultline {
 namespace {
 
-// Read-back: how long a foreign change can go unseen.
-constexpr std::int64_t kVerifyNs = kNsPerSecond;
+// Read-back: how long a foreign change, or the end of the target, can go unseen.
+constexpr std::int64_t kVerifyNs = 250 * kNsPerMs;
+// Commits: how much of what was done is forgotten if this process dies and nothing else kept it.
+constexpr std::int64_t kSaveNs = kNsPerSecond;
 // The first touch is an edge of the label, so it is looked for often at first.
 constexpr std::int64_t kFirstTouchPollNs = 10 * kNsPerMs;
 constexpr std::int64_t kFirstTouchWatchNs = 10 * kNsPerSecond;
@@ -26,12 +29,13 @@ void Controller::ScheduleNext(Active& active, std::int64_t now_ns) {
         now_ns + (untouched && young && !state.sham() ? kFirstTouchPollNs : kMeasureNs);
   }
   if (active.next_verify_ns <= now_ns) active.next_verify_ns = now_ns + kVerifyNs;
+  if (active.next_save_ns <= now_ns) active.next_save_ns = now_ns + kSaveNs;
 }
 
 std::int64_t Controller::NextDueOf(const Active& active) {
   if (active.next_undo_ns != 0) return active.next_undo_ns;
   return std::min({active.injection->state().deadline_boottime_ns(), active.next_measure_ns,
-                   active.next_verify_ns});
+                   active.next_verify_ns, active.next_save_ns});
 }
 
 std::int64_t Controller::NextDue() {
@@ -65,11 +69,17 @@ void Controller::RunDueOf(Active& active, std::int64_t now_ns) {
   }
   if (!active.injection->active()) return;
   if (active.next_verify_ns <= now_ns) {
-    if (absl::Status status = active.injection->Verify(); !status.ok()) {
-      End(active, v1::PHASE_INTERFERED, std::string(status.message()));
+    const absl::Status held = active.injection->Verify();
+    if (absl::IsNotFound(held)) {
+      End(active, v1::PHASE_UNDONE, absl::StrCat("the target ended: ", held.message()));
       return;
     }
-    // Once a second, so that little of what was done is forgotten if this process dies.
+    if (!held.ok()) {
+      End(active, v1::PHASE_INTERFERED, std::string(held.message()));
+      return;
+    }
+  }
+  if (active.next_save_ns <= now_ns) {
     active.injection->Measure();
     Save(active.injection->state());
   }

@@ -59,6 +59,7 @@ std::string Section(const FaultType& type) {
       "\n## ", type.name, "\n", type.meaning, "\n\n",
       "Target: ", absl::StrReplaceAll(type.targets, {{"|", ", "}}), ".",
       type.peers ? " Takes peer filters." : "", " Dose: `", type.dose, "` (", type.dose_unit, ").",
+      type.ledger ? " After a kill of the injector the dose is exact where there is a bpffs." : "",
       symptoms.empty() ? "" : absl::StrCat(" Symptoms: ", absl::StrJoin(symptoms, ", "), "."),
       "\n\n", ParameterTable(type.parameters));
 }
@@ -99,7 +100,17 @@ std::string FaultsDoc() {
       "\n"
       "Every fault also takes a duration (mandatory) and a seed. Sizes: `8M` and `8MiB` are\n"
       "2^23 bytes, `8MB` is 8,000,000. Rates are decimal bits a second: `10mbit`. Symptoms are\n"
-      "columns of the cgroup table of a dataset.\n";
+      "columns of the cgroup table of a dataset.\n"
+      "\n"
+      "A fault ends at its deadline, when it is stopped, or with its target: when the control "
+      "group\n"
+      "is removed, and for mem.leak also when the group had processes and only the helper is "
+      "left.\n"
+      "If the injector is killed, network faults and mem.leak end with it (the helper within\n"
+      "milliseconds, unless it is frozen); cpu.limit and process.pause stay until the next start "
+      "or\n"
+      "`--undo`, and go on counting. Either way the dose is then read from what outlived the\n"
+      "injector; where that is not all of it, the fault's reason says so.\n";
   for (const FaultType& type : FaultTypes()) text += Section(type);
   return text;
 }

@@ -3,12 +3,32 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 
 namespace faultline {
 namespace {
 
 std::string Spell(std::int64_t ns) { return absl::FormatDuration(absl::Nanoseconds(ns)); }
+
+// "fault ID (TYPE, until 15:04:05Z)".
+std::string Name(const v1::FaultState& state) {
+  const v1::Edge& commanded = state.edges().commanded();
+  const std::int64_t end_ns =
+      commanded.realtime_ns() + state.deadline_boottime_ns() - commanded.boottime_ns();
+  const bool ending = state.phase() == v1::PHASE_UNDOING;
+  return absl::StrCat("fault ", state.spec().id(), " (", state.spec().type(),
+                      ending ? ", being undone"
+                             : absl::FormatTime(", until %H:%M:%SZ", absl::FromUnixNanos(end_ns),
+                                                absl::UTCTimeZone()),
+                      ")");
+}
+
+absl::Status Refuse(const v1::FaultState& other, const v1::Change& holds) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      Name(other), " already changes ", holds.attribute(), " of ", holds.object(),
+      "; end it with `faultline stop ", other.spec().id(), "`, or wait until it has ended"));
+}
 
 // Two changes fight if they set the same thing; for a value of a control group also if one group
 // lies within the other, because a parent's limit bounds what its children may be set back to.
@@ -51,20 +71,38 @@ absl::Status Guard::CheckDuration(const v1::FaultSpec& spec) const {
 
 absl::Status Guard::CheckTarget(const std::string& cgroup) const {
   if (cgroup == "/") {
-    return absl::PermissionDeniedError(
+    return absl::FailedPreconditionError(
         "the root control group holds the whole machine; name one below it");
   }
   for (const std::string& home : policy_.protected_homes) {
     if (!IsWithin(home, cgroup)) continue;
-    return absl::PermissionDeniedError(
+    return absl::FailedPreconditionError(
         absl::StrCat("control group ", cgroup,
                      " holds PID 1 or the injector itself; name one that holds neither"));
   }
   for (const std::string& kept : policy_.protected_cgroups) {
     if (!IsWithin(kept, cgroup) && !IsWithin(cgroup, kept)) continue;
-    return absl::PermissionDeniedError(
+    return absl::FailedPreconditionError(
         absl::StrCat("control group ", cgroup, " touches ", kept,
                      ", which this host's owner protects; name one outside"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Guard::CheckRivals(absl::string_view type, const std::string& cgroup,
+                                absl::Span<const v1::FaultState* const> active) {
+  for (const v1::FaultState* other : active) {
+    // A sham writes what is there already, so no plan can take it for a change.
+    if (other->spec().type() != type || other->sham()) continue;
+    for (const v1::Change& held : other->changes()) {
+      v1::Change same = held;
+      same.set_object(cgroup);
+      // A group below a frozen one is frozen as well.
+      const bool below = held.kind() == "freezer" && IsWithin(cgroup, held.object());
+      // Links and classes differ by more than their group: the plan shows whether they fight.
+      const bool known = held.kind() != "link" && held.kind() != "net_class";
+      if (known && (below || Fight(same, held))) return Refuse(*other, held);
+    }
   }
   return absl::OkStatus();
 }
@@ -74,14 +112,15 @@ absl::Status Guard::CheckOthers(const v1::FaultState& state,
   for (const v1::FaultState* other : active) {
     const v1::Change* fight = FindFight(state, *other);
     if (fight == nullptr) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("fault ", other->spec().id(), " (", other->spec().type(), ") already changes ",
-                     fight->attribute(), " of ", fight->object(), "; stop it or wait for its end"));
+    return Refuse(*other, *fight);
   }
   if (active.size() >= static_cast<size_t>(policy_.max_faults)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(active.size(), " faults are active and this host allows ", policy_.max_faults,
-                     " at a time; stop one or wait"));
+    std::vector<std::string> names;
+    for (const v1::FaultState* other : active) names.push_back(Name(*other));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "this host allows ", policy_.max_faults, " faults at a time, and ", active.size(),
+        active.size() == 1 ? " is active: " : " are active: ", absl::StrJoin(names, ", "),
+        "; end one with `faultline stop ID`, or wait until one has ended"));
   }
   return absl::OkStatus();
 }

@@ -35,8 +35,14 @@ class Guard {
   // InvalidArgument: no duration, or one that is too long.
   absl::Status CheckDuration(const v1::FaultSpec& spec) const;
 
-  // PermissionDenied with the reason if `cgroup` is protected.
+  // FailedPrecondition with the reason if `cgroup` is protected: whoever asks, root included.
   absl::Status CheckTarget(const std::string& cgroup) const;
+
+  // FailedPrecondition: one of `active` is of the same type and holds what a fault on `cgroup`
+  // would need, e.g. its quota. Before the plan, which would take the other's work for somebody
+  // else's.
+  static absl::Status CheckRivals(absl::string_view type, const std::string& cgroup,
+                                  absl::Span<const v1::FaultState* const> active);
 
   // FailedPrecondition: too many are active, or one of them already changes what `state` would.
   absl::Status CheckOthers(const v1::FaultState& state,

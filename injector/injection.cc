@@ -105,9 +105,9 @@ absl::StatusOr<const FaultType*> CheckSpec(const v1::FaultSpec& spec) {
 
 bool IsFinal(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
 
-absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(Host* host, Clock* clock,
-                                                           const v1::FaultSpec& spec,
-                                                           Instant commanded, const Guard& guard) {
+absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(
+    Host* host, Clock* clock, const v1::FaultSpec& spec, Instant commanded, const Guard& guard,
+    absl::Span<const v1::FaultState* const> others) {
   absl::StatusOr<const FaultType*> type = CheckSpec(spec);
   if (!type.ok()) return type.status();
   absl::StatusOr<Parameters> parameters = Parameters::Parse((*type)->parameters, spec);
@@ -115,6 +115,10 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(Host* host, Clock* cl
   absl::StatusOr<std::string> cgroup = host->Resolve(spec.target());
   if (!cgroup.ok()) return cgroup.status();
   if (absl::Status status = guard.CheckTarget(*cgroup); !status.ok()) return status;
+  // Before the plan, to which the work of another fault looks like somebody else's.
+  if (absl::Status status = Guard::CheckRivals(spec.type(), *cgroup, others); !status.ok()) {
+    return status;
+  }
 
   std::unique_ptr<Injection> injection(new Injection(host, clock));
   injection->FillState(**type, spec, commanded);
@@ -128,6 +132,12 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(Host* host, Clock* cl
   if (!planned.ok()) return planned;
   for (const std::unique_ptr<Lever>& lever : injection->levers_) {
     *injection->state_.add_changes() = lever->change();
+  }
+  for (v1::Dose& dose : injection->fault_->Baseline()) {
+    *injection->state_.add_baseline() = std::move(dose);
+  }
+  if (absl::Status status = guard.CheckOthers(injection->state_, others); !status.ok()) {
+    return status;
   }
   return injection;
 }
@@ -148,16 +158,26 @@ void Injection::FillState(const FaultType& type, const v1::FaultSpec& spec, Inst
 
 std::unique_ptr<Injection> Injection::Recover(Host* host, Clock* clock, v1::FaultState state) {
   std::unique_ptr<Injection> injection(new Injection(host, clock));
+  injection->recovered_ = true;
+  injection->alive_ns_ = LastSignNs(state);
+  injection->levers_.resize(static_cast<size_t>(state.changes_size()));
   injection->state_ = std::move(state);
-  injection->levers_.resize(static_cast<size_t>(injection->state_.changes_size()));
+  // A journal of another version may hold what this one does not know: then there is only the undo.
+  const FaultType* type = FindFaultType(injection->state_.spec().type());
+  if (type == nullptr) return injection;
+  absl::StatusOr<Parameters> parameters =
+      Parameters::Parse(type->parameters, injection->state_.spec());
+  if (!parameters.ok()) return injection;
+  injection->fault_ = type->make();
+  injection->fault_->Resume(injection->state_, *parameters);
   return injection;
 }
 
-void Injection::Stamp(v1::Edge* edge, std::int64_t begin_ns) {
-  const Instant now = clock_->Now();
-  edge->set_boottime_ns(now.boottime_ns);
-  edge->set_realtime_ns(now.realtime_ns);
-  edge->set_error_ns(now.boottime_ns - begin_ns);
+void Injection::Stamp(v1::Edge* edge, const Instant& now, std::int64_t at_ns,
+                      std::int64_t error_ns) {
+  edge->set_boottime_ns(at_ns);
+  edge->set_realtime_ns(now.realtime_ns - now.boottime_ns + at_ns);
+  edge->set_error_ns(error_ns);
 }
 
 absl::Status Injection::Apply() {
@@ -170,103 +190,64 @@ absl::Status Injection::Apply() {
 }
 
 absl::Status Injection::Confirm() {
-  if (absl::Status status = Verify(); !status.ok()) return status;
-  Stamp(state_.mutable_edges()->mutable_acked(), apply_ns_);
+  absl::Status status = Verify();
+  // The group may go between the plan and here.
+  if (absl::IsNotFound(status)) return absl::FailedPreconditionError(status.message());
+  if (!status.ok()) return status;
+  const Instant now = clock_->Now();
   SetPhase(v1::PHASE_VERIFIED);
+  Measure();
+  // What it met already shows that it was in force by then.
+  const std::int64_t touched_ns = state_.edges().first_touch().boottime_ns();
+  const std::int64_t acked_ns =
+      touched_ns == 0 ? now.boottime_ns : std::min(now.boottime_ns, touched_ns);
+  Stamp(state_.mutable_edges()->mutable_acked(), now, acked_ns,
+        std::max<std::int64_t>(0, acked_ns - apply_ns_));
   return absl::OkStatus();
 }
 
 absl::Status Injection::Verify() {
+  v1::Target target;
+  target.set_cgroup(state_.cgroup());
+  absl::Status status = host_->Resolve(target).status();
+  // Whatever else of it cannot be read is the levers' to find out.
+  if (!absl::IsNotFound(status)) status = absl::OkStatus();
   for (const std::unique_ptr<Lever>& lever : levers_) {
-    if (absl::Status status = lever->Verify(); !status.ok()) return status;
+    if (status.ok()) status = lever->Verify();
   }
-  return absl::OkStatus();
+  lost_ = !status.ok();
+  if (!lost_) held_ns_ = clock_->Now().boottime_ns;
+  return status;
+}
+
+// An amount that could not be read now keeps its last value, and the primary dose its place.
+void Injection::TakeDose(const Evidence& evidence) {
+  const auto find = [this](const std::string& name) {
+    for (v1::Dose& dose : *state_.mutable_dose()) {
+      if (dose.name() == name) return &dose;
+    }
+    return state_.add_dose();
+  };
+  for (const v1::Dose& dose : evidence.dose) *find(dose.name()) = dose;
 }
 
 bool Injection::Measure() {
-  if (fault_ == nullptr) return false;
+  if (fault_ == nullptr || state_.dose_complete()) return false;
+  for (const std::unique_ptr<Lever>& lever : levers_) {
+    if (lever == nullptr) return false;
+  }
   const Instant now = clock_->Now();
   const Evidence evidence = fault_->Measure(*host_, levers_, now.boottime_ns);
-  state_.clear_dose();
-  for (const v1::Dose& dose : evidence.dose) *state_.add_dose() = dose;
-  const auto set = [&](v1::Edge* edge, std::int64_t at_ns) {
-    edge->set_boottime_ns(at_ns);
-    edge->set_realtime_ns(now.realtime_ns - now.boottime_ns + at_ns);
-    edge->set_error_ns(evidence.error_ns);
-  };
-  const bool fresh =
-      evidence.first_touch_ns != 0 && state_.edges().first_touch().boottime_ns() == 0;
-  if (fresh) set(state_.mutable_edges()->mutable_first_touch(), evidence.first_touch_ns);
-  if (evidence.last_touch_ns != 0) {
-    set(state_.mutable_edges()->mutable_last_touch(), evidence.last_touch_ns);
+  missing_ = evidence.missing;
+  TakeDose(evidence);
+  if (!recovered_ && active()) state_.set_read_boottime_ns(now.boottime_ns);
+  v1::Edges* edges = state_.mutable_edges();
+  const bool fresh = evidence.first_touch_ns != 0 && edges->first_touch().boottime_ns() == 0;
+  if (fresh) Stamp(edges->mutable_first_touch(), now, evidence.first_touch_ns, evidence.error_ns);
+  if (evidence.last_touch_ns > edges->last_touch().boottime_ns()) {
+    Stamp(edges->mutable_last_touch(), now, evidence.last_touch_ns, evidence.error_ns);
   }
   return fresh;
-}
-
-std::int64_t Injection::LastStampNs() const {
-  const v1::Edges& edges = state_.edges();
-  return std::max({edges.commanded().boottime_ns(), edges.acked().boottime_ns(),
-                   edges.first_touch().boottime_ns(), edges.last_touch().boottime_ns()});
-}
-
-absl::Status Injection::MakeLevers() {
-  for (size_t i = 0; i < levers_.size(); ++i) {
-    if (levers_[i] != nullptr) continue;
-    LeverOr lever = host_->Recover(state_.changes(static_cast<int>(i)));
-    if (!lever.ok()) return lever.status();
-    levers_[i] = std::move(*lever);
-  }
-  return absl::OkStatus();
-}
-
-// False: some lever could not be restored for now. Each is tried, whatever happened to the others.
-bool Injection::RestoreAll(bool* interfered) {
-  state_.clear_residue();
-  if (absl::Status status = MakeLevers(); !status.ok()) {
-    state_.add_residue(std::string(status.message()));
-  }
-  bool done = true;
-  for (auto lever = levers_.rbegin(); lever != levers_.rend(); ++lever) {
-    if (*lever == nullptr) {
-      done = false;
-      continue;
-    }
-    const absl::Status restored = (*lever)->Restore();
-    const absl::Status residue = (*lever)->Residue();
-    if (absl::IsAborted(restored)) {
-      *interfered = true;
-      state_.add_residue(std::string(restored.message()));
-      continue;
-    }
-    if (!restored.ok()) state_.add_residue(std::string(restored.message()));
-    if (!residue.ok()) state_.add_residue(std::string(residue.message()));
-    done = done && restored.ok() && residue.ok();
-  }
-  return done;
-}
-
-bool Injection::Undo(v1::Phase final, const std::string& reason) {
-  if (final_ == v1::PHASE_UNSPECIFIED) {
-    final_ = final;
-    if (state_.reason().empty()) state_.set_reason(reason);
-  }
-  Measure();
-  SetPhase(v1::PHASE_UNDOING);
-  const std::int64_t begin_ns = clock_->Now().boottime_ns;
-  bool interfered = false;
-  if (!RestoreAll(&interfered)) return false;
-  // Of a fault that another process left it is only known to have ended after its last stamp: a
-  // link and a helper end with their process, a value stays until now.
-  Stamp(state_.mutable_edges()->mutable_undone(), fault_ == nullptr ? LastStampNs() : begin_ns);
-  // What came in between the read above and the end.
-  Measure();
-  SetPhase(final_);
-  if (interfered && final_ != v1::PHASE_FAILED) {
-    SetPhase(v1::PHASE_INTERFERED);
-    if (state_.reason().empty()) state_.set_reason(state_.residue(0));
-  }
-  if (state_.phase() == v1::PHASE_INTERFERED) state_.set_verdict(v1::VERDICT_INTERFERED);
-  return true;
 }
 
 }  // namespace faultline

@@ -99,9 +99,9 @@ bool UndoAndTell(Controller& controller) {
   for (const v1::FaultState& recovered : controller.recovered()) {
     for (const v1::FaultState& state : list.faults()) {
       if (state.spec().id() != recovered.spec().id()) continue;
-      std::printf("%s %s %s %s%s%s\n", state.spec().id().c_str(), state.spec().type().c_str(),
+      std::printf("%s %s %s %s, %s%s%s\n", state.spec().id().c_str(), state.spec().type().c_str(),
                   state.cgroup().c_str(), v1::Phase_Name(state.phase()).c_str(),
-                  state.residue().empty() ? "" : ": ",
+                  state.reason().c_str(), state.residue().empty() ? "" : ": ",
                   state.residue().empty() ? "" : state.residue(0).c_str());
     }
   }
@@ -128,13 +128,21 @@ absl::Status Serve(const InjectorOptions& options, Controller& controller, int s
 }
 
 int Run(const InjectorOptions& options, int signals) {
+  if (::geteuid() != 0) {
+    LogError(
+        "run it as root: it changes control groups, the network and the memory of other users' "
+        "processes");
+    return 1;
+  }
   absl::StatusOr<Descriptor> lock = LockStateDir(options.state_dir);
   if (!lock.ok()) {
     LogError(lock.status().message());
     return 1;
   }
   absl::StatusOr<std::unique_ptr<RealHost>> host =
-      RealHost::Create({.leak = {.helper = FindHelper(options)}}, &Clock::System());
+      RealHost::Create({.leak = {.helper = FindHelper(options), .report_dir = options.run_dir},
+                        .bpffs = options.bpffs},
+                       &Clock::System());
   if (!host.ok()) {
     LogError(host.status().message());
     return 1;
@@ -150,6 +158,13 @@ int Run(const InjectorOptions& options, int signals) {
     if (!removed.ok()) LogError(removed.message());
     return removed.ok() ? 0 : 1;
   }
+  if (!options.undo) {
+    // Before anything is changed for a service that could not listen.
+    if (const absl::Status free = Server::Check({options.run_dir, options.group}); !free.ok()) {
+      LogError(free.message());
+      return 1;
+    }
+  }
   if (!options.undo) SetUpPlanes(**journal, options.plane_devices);
   absl::StatusOr<std::unique_ptr<Controller>> controller =
       MakeController(options, host->get(), std::move(*journal));
@@ -158,6 +173,9 @@ int Run(const InjectorOptions& options, int signals) {
     return 1;
   }
   if (options.undo) return UndoAndTell(**controller) ? 0 : 1;
+  if (const absl::Status kept = (*host)->Probe("ledger"); !kept.ok()) {
+    LogWarning("no dose ledger: ", kept.message());
+  }
   const absl::Status served = Serve(options, **controller, signals);
   if (!served.ok()) LogError(served.message());
   return served.ok() ? 0 : 1;

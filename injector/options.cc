@@ -2,44 +2,148 @@
 #include "injector/options.h"
 
 #include <CLI/CLI.hpp>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/cgroup_tree.h"
 
 namespace faultline {
+namespace {
+
+constexpr int kUsage = 2;
+
+constexpr const char* kDescription =
+    "Applies faults to this host on command, proves them by read-back, and undoes them.\n"
+    "\n"
+    "Runs as root and listens on two Unix sockets: RUN_DIR/agent.sock (for the agent and members "
+    "of\n"
+    "the group) and RUN_DIR/root.sock (root alone; only there a halt is released). What a fault\n"
+    "changes is on disk in STATE_DIR/journal.db before it is changed. On SIGTERM or Ctrl-C every\n"
+    "fault is undone; after a kill or a crash the next start does it, or --undo.";
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  faultline-injector\n"
+    "  faultline-injector --protect-cgroup /system.slice/ssh.service --plane-device eth0\n"
+    "  faultline-injector --state-dir /tmp/fl/state --run-dir /tmp/fl/run   # beside another one\n"
+    "  faultline-injector --undo\n"
+    "\n"
+    "Then, e.g.: faultline --injector unix:RUN_DIR/root.sock inject --list\n"
+    "\n"
+    "Exit status: 0 all is undone, 1 it cannot work or something is left to undo, 2 a wrong "
+    "option.";
+
+// A group is protected by its path in the hierarchy, not by the folder it is mounted at.
+std::string CheckCgroup(const std::string& path) {
+  const absl::Status status = CgroupTree::ValidatePath(path);
+  if (!status.ok()) return std::string(status.message());
+  if (path.rfind("/sys/fs/cgroup", 0) != 0) return "";
+  return absl::StrCat(path, " is a path of the file system; give the control group's own, e.g. ",
+                      "/system.slice/ssh.service");
+}
+
+void AddPlaces(CLI::App& app, InjectorOptions& options) {
+  constexpr const char* kGroup = "Places";
+  app.add_option("--state-dir", options.state_dir,
+                 "Journal, halt and lock; one injector at a time. Made if missing")
+      ->type_name("DIR")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--run-dir", options.run_dir,
+                 "agent.sock, root.sock and the helpers' reports; best in memory.\nMade if missing")
+      ->type_name("DIR")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--bpffs", options.bpffs,
+                 "A mounted bpffs, for the counts of network faults: they then outlive\n"
+                 "a killed injector, so that the dose stays exact. Without one it\n"
+                 "works, and says what is missing")
+      ->type_name("DIR")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--helper", options.helper,
+                 "The program faultline-hold, for mem.leak; else beside this program\n"
+                 "or in ../libexec/faultline")
+      ->type_name("FILE")
+      ->group(kGroup);
+}
+
+void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duration) {
+  constexpr const char* kGroup = "What may be disturbed, and who may ask";
+  app.add_option("--protect-cgroup", options.protected_cgroups,
+                 "Control group that no fault may touch, nor one that holds it or lies\n"
+                 "in it, as its path below the hierarchy's root, e.g.\n"
+                 "/system.slice/ssh.service; repeatable. The groups of PID 1 and of\n"
+                 "this program always are protected")
+      ->type_name("PATH")
+      ->check(CLI::Validator(CheckCgroup, ""))
+      ->group(kGroup);
+  app.add_option("--plane-device", options.plane_devices,
+                 "Network device that gets a standing plane, without which it takes no\n"
+                 "net.rate (and, before Linux 6.6, no outbound net.loss); repeatable.\n"
+                 "It stays until --remove-planes; making it may lose packets for a\n"
+                 "moment")
+      ->type_name("NAME")
+      ->group(kGroup);
+  app.add_option("--group", options.group, "Group whose members may use agent.sock")
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--max-faults", options.max_faults, "Most faults at the same time")
+      ->type_name("N")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64))
+      ->group(kGroup);
+  app.add_option("--max-duration", max_duration,
+                 "Longest duration of a fault, e.g. 90s, 30m, 2h; at most 24h")
+      ->type_name("TIME")
+      ->capture_default_str()
+      ->group(kGroup);
+}
+
+void AddTasks(CLI::App& app, InjectorOptions& options) {
+  constexpr const char* kGroup = "Do one thing and exit";
+  CLI::Option* undo = app.add_flag("--undo", options.undo,
+                                   "Undo what a dead injector's journal holds, a line for each\n"
+                                   "fault; refused while one runs on the same STATE_DIR")
+                          ->group(kGroup);
+  CLI::Option* planes =
+      app.add_flag("--remove-planes", options.remove_planes,
+                   "Take away the standing planes that earlier starts made; needs none running")
+          ->group(kGroup);
+  planes->excludes(undo);
+  app.add_flag("--faults-doc", options.faults_doc, "Print what each fault does and takes")
+      ->group(kGroup);
+}
+
+}  // namespace
 
 std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* exit_code) {
   InjectorOptions options;
   std::string max_duration = "1h";
-  CLI::App app{"Applies faults to this host on command, proves them, and undoes them."};
+  CLI::App app{kDescription, "faultline-injector"};
+  app.footer(kExamples);
+  app.get_formatter()->column_width(28);
   app.set_version_flag("--version", FAULTLINE_VERSION);
-  app.add_option("--state-dir", options.state_dir, "Journal, halt and lock")->capture_default_str();
-  app.add_option("--run-dir", options.run_dir, "Where agent.sock and root.sock are made")
-      ->capture_default_str();
-  app.add_option("--plane-device", options.plane_devices,
-                 "Device that gets a standing plane for faults of the rate (repeatable)");
-  app.add_option("--protect-cgroup", options.protected_cgroups,
-                 "Control group that no fault may touch (repeatable)");
-  app.add_flag("--undo", options.undo, "Undo what the journal holds, then exit");
-  app.add_flag("--remove-planes", options.remove_planes,
-               "Take away the standing planes of earlier starts, then exit");
-  app.add_flag("--faults-doc", options.faults_doc, "Print the documentation of the faults");
-  app.add_option("--group", options.group, "Group that may use agent.sock")->capture_default_str();
-  app.add_option("--max-faults", options.max_faults, "Most faults at the same time")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
-  app.add_option("--max-duration", max_duration, "Longest duration of a fault, e.g. 30m")
-      ->capture_default_str();
-  app.add_option("--helper", options.helper, "Path of faultline-hold");
+  AddPlaces(app, options);
+  AddLimits(app, options, max_duration);
+  AddTasks(app, options);
   try {
     app.parse(argc, argv);
     absl::Duration duration;
     if (!absl::ParseDuration(max_duration, &duration) || duration <= absl::ZeroDuration() ||
         duration > absl::Hours(24)) {
-      throw CLI::ValidationError("--max-duration", "must be a time like 30m, at most 24h");
+      throw CLI::ValidationError("--max-duration",
+                                 absl::StrCat("\"", max_duration,
+                                              "\" is no time of at most 24h; give "
+                                              "one like 90s, 30m or 2h"));
     }
     options.max_duration_ns = absl::ToInt64Nanoseconds(duration);
   } catch (const CLI::ParseError& error) {
-    *exit_code = app.exit(error);
+    // CLI11's own codes, from 100 on, say no more than its text.
+    *exit_code = app.exit(error) == 0 ? 0 : kUsage;
     return std::nullopt;
   }
   return options;

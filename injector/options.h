@@ -31,6 +31,8 @@ struct InjectorOptions {
   std::string group = "faultline";
   int max_faults = 4;
   std::int64_t max_duration_ns = 3600 * kNsPerSecond;
+  // Where what BPF programs count outlives this process; no bpffs: it does not.
+  std::string bpffs = "/sys/fs/bpf";
   // faultline-hold; empty: beside this program, or in ../libexec/faultline.
   std::string helper;
 };

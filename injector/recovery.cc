@@ -11,13 +11,12 @@
 namespace faultline {
 namespace {
 
-// The newest stamp of the state, on both clocks.
-v1::Edge LastStamp(const v1::FaultState& state) {
-  v1::Edge last = state.edges().commanded();
-  for (const v1::Edge* edge :
-       {&state.edges().acked(), &state.edges().first_touch(), &state.edges().last_touch()}) {
-    if (edge->boottime_ns() > last.boottime_ns()) last = *edge;
-  }
+// The newest sign of the fault, on both clocks.
+v1::Edge LastSign(const v1::FaultState& state) {
+  const v1::Edge& commanded = state.edges().commanded();
+  v1::Edge last;
+  last.set_boottime_ns(LastSignNs(state));
+  last.set_realtime_ns(commanded.realtime_ns() - commanded.boottime_ns() + last.boottime_ns());
   return last;
 }
 
@@ -53,10 +52,10 @@ void Controller::RecoverRow(v1::FaultState state) {
 }
 
 // Control group values, links, classes and helpers are the running kernel's: a new one has none of
-// them. When the old one ended is known only to lie between the last stamp and this boot.
+// them. When the old one ended is known only to lie between the last sign of it and this boot.
 void Controller::CloseAfterReboot(v1::FaultState& state) {
   const Instant now = clock_->Now();
-  const v1::Edge last = LastStamp(state);
+  const v1::Edge last = LastSign(state);
   const std::int64_t booted = now.realtime_ns - now.boottime_ns;
   // A wall clock that was set back in between must not end a fault before it began.
   const std::int64_t unseen = std::max<std::int64_t>(0, booted - last.realtime_ns());
@@ -64,9 +63,16 @@ void Controller::CloseAfterReboot(v1::FaultState& state) {
   undone->set_boottime_ns(last.boottime_ns() + unseen);
   undone->set_realtime_ns(last.realtime_ns() + unseen);
   undone->set_error_ns(unseen);
-  state.set_phase(v1::PHASE_UNDONE);
+  const bool ending = state.ending() != v1::PHASE_UNSPECIFIED;
+  state.set_phase(ending ? state.ending() : v1::PHASE_UNDONE);
+  if (state.phase() == v1::PHASE_INTERFERED) state.set_verdict(v1::VERDICT_INTERFERED);
   state.clear_residue();
-  if (state.reason().empty()) state.set_reason("reboot");
+  state.set_reason(absl::StrCat(state.reason(), state.reason().empty() ? "" : "; then ", "reboot"));
+  if (!state.dose_complete() && !state.sham()) {
+    absl::StrAppend(
+        state.mutable_reason(), "; ",
+        LowerBound(state, undone->boottime_ns(), "what counted it ended with the boot"));
+  }
   SaveAndTell(state);
   LogWarning("fault ", state.spec().id(), " ended with the boot that it ran in");
 }

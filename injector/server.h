@@ -24,6 +24,9 @@ class Server {
     std::string group;
   };
 
+  // Whether both sockets can be had; nothing is changed. FailedPrecondition: somebody else has one.
+  static absl::Status Check(const Options& options);
+
   // Listens. The process's umask must keep others out of a new socket (main sets 0077).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options,
                                                        Controller* controller);

@@ -86,6 +86,21 @@ absl::StatusOr<Throttling> ReadThrottling(Host& host, const std::string& cgroup)
   return result;
 }
 
+std::vector<v1::Dose> DoseOf(const Throttling& throttling) {
+  return {MakeDose("throttled_ns", "ns", throttling.ns),
+          MakeDose("throttled_periods", "{period}", throttling.periods)};
+}
+
+template <typename Doses>
+Throttling FromDose(const Doses& doses) {
+  Throttling result;
+  for (const v1::Dose& dose : doses) {
+    if (dose.name() == "throttled_ns") result.ns = dose.value();
+    if (dose.name() == "throttled_periods") result.periods = dose.value();
+  }
+  return result;
+}
+
 class CpuLimit final : public Fault {
  public:
   absl::Status Plan(Host& host, const Request& request, std::vector<std::unique_ptr<Lever>>* levers,
@@ -118,26 +133,43 @@ class CpuLimit final : public Fault {
     return *version == "v1" ? AddV1(host, *now, wanted, levers) : AddV2(host, wanted, levers);
   }
 
+  std::vector<v1::Dose> Baseline() const override { return DoseOf(before_); }
+
+  // cpu.stat outlives us, and so does the quota: what was throttled meanwhile counts as well.
+  void Resume(const v1::FaultState& state, const Parameters& parameters) override {
+    cgroup_ = state.cgroup();
+    period_ns_ = parameters.Integer("period");
+    known_before_ = state.baseline_size() == 2;
+    before_ = FromDose(state.baseline());
+    sum_ = FromDose(state.dose());
+    first_touch_ns_ = state.edges().first_touch().boottime_ns();
+    last_touch_ns_ = state.edges().last_touch().boottime_ns();
+    error_ns_ = state.edges().last_touch().error_ns();
+    last_read_ns_ = state.read_boottime_ns() != 0 ? state.read_boottime_ns()
+                                                  : state.edges().commanded().boottime_ns();
+  }
+
   // cpu.stat has no times, so the touches are the reads at which a count had moved. The kernel
   // counts a throttled period at its end, one period late at most.
   Evidence Measure(Host& host, absl::Span<const std::unique_ptr<Lever>> /*levers*/,
                    std::int64_t now_ns) override {
+    Evidence evidence;
     const absl::StatusOr<Throttling> now = ReadThrottling(host, cgroup_);
-    if (now.ok()) {
+    if (!now.ok()) evidence.missing = std::string(now.status().message());
+    if (!known_before_) evidence.missing = "what cpu.stat said before the fault was not journaled";
+    if (evidence.missing.empty()) {
       const Throttling sum{now->ns - before_.ns, now->periods - before_.periods};
-      if (sum.ns > sum_.ns || sum.periods > sum_.periods) {
-        if (first_touch_ns_ == 0) {
-          first_touch_ns_ = now_ns;
-          error_ns_ = (last_read_ns_ == 0 ? 0 : now_ns - last_read_ns_) + period_ns_;
-        }
+      if (sum.ns < sum_.ns || sum.periods < sum_.periods) {
+        evidence.missing = absl::StrCat("cpu.stat of ", cgroup_, " counts anew");
+      } else if (sum.ns > sum_.ns || sum.periods > sum_.periods) {
+        error_ns_ = (last_read_ns_ == 0 ? 0 : now_ns - last_read_ns_) + period_ns_;
+        if (first_touch_ns_ == 0) first_touch_ns_ = now_ns;
         last_touch_ns_ = now_ns;
         sum_ = sum;
       }
       last_read_ns_ = now_ns;
     }
-    Evidence evidence;
-    evidence.dose.push_back(MakeDose("throttled_ns", "ns", sum_.ns));
-    evidence.dose.push_back(MakeDose("throttled_periods", "{period}", sum_.periods));
+    evidence.dose = DoseOf(sum_);
     evidence.first_touch_ns = first_touch_ns_;
     evidence.last_touch_ns = last_touch_ns_;
     evidence.error_ns = error_ns_;
@@ -183,6 +215,7 @@ class CpuLimit final : public Fault {
 
   std::string cgroup_;
   std::int64_t period_ns_ = 0;
+  bool known_before_ = true;
   Throttling before_;
   Throttling sum_;
   std::int64_t first_touch_ns_ = 0;

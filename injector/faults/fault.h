@@ -80,8 +80,16 @@ class Fault {
                             std::vector<std::unique_ptr<Lever>>* levers,
                             std::vector<std::string>* notes) = 0;
 
+  // After Plan, by a fault whose dose is what the target's own counters grow by: what they said
+  // before. Journaled, for Resume.
+  virtual std::vector<v1::Dose> Baseline() const { return {}; }
+
+  // Instead of Plan, for a fault of a process that died: takes what `state` last said, so that
+  // Measure can go on. A fault that only sums up its levers needs nothing.
+  virtual void Resume(const v1::FaultState& /*state*/, const Parameters& /*parameters*/) {}
+
   // What it has done so far, from the levers or from the kernel's own counters. Callable from
-  // verified to undone. `now_ns` is CLOCK_BOOTTIME.
+  // verified to undone, and after Resume with recovered levers. `now_ns` is CLOCK_BOOTTIME.
   virtual Evidence Measure(Host& host, absl::Span<const std::unique_ptr<Lever>> levers,
                            std::int64_t now_ns) = 0;
 };
@@ -100,6 +108,9 @@ struct FaultType {
   // Primary dose and its unit.
   const char* dose;
   const char* dose_unit;
+  // BPF programs count it, or when it happened: after a death of the injector that is exact only
+  // where there is a bpffs.
+  bool ledger;
   // Columns of the cgroup table that show it, best first; "host:column" for the host's.
   absl::Span<const char* const> symptoms;
   std::unique_ptr<Fault> (*make)();

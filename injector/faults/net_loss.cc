@@ -62,6 +62,7 @@ class NetLoss final : public Fault {
     notes->push_back(
         "the draw is per buffer: with segmentation offload one lost buffer is many packets, so "
         "loss comes in bursts; the dose counts both");
+    if (absl::Status kept = host.Probe("ledger"); !kept.ok()) notes->emplace_back(kept.message());
     return absl::OkStatus();
   }
 
@@ -69,7 +70,16 @@ class NetLoss final : public Fault {
   Evidence Measure(Host& /*host*/, absl::Span<const std::unique_ptr<Lever>> levers,
                    std::int64_t /*now_ns*/) override {
     Evidence sum;
-    for (const std::unique_ptr<Lever>& lever : levers) Add(lever->Measure(), &sum);
+    for (const std::unique_ptr<Lever>& lever : levers) {
+      const Evidence one = lever->Measure();
+      if (!one.missing.empty()) {
+        // The sum of the others would look like less than was known before.
+        Evidence unknown;
+        unknown.missing = one.missing;
+        return unknown;
+      }
+      Add(one, &sum);
+    }
     return sum;
   }
 

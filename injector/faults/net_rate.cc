@@ -31,6 +31,7 @@ class NetRate final : public Fault {
     notes->push_back(absl::StrCat(
         "only packets that leave by ", spec.device,
         " are shaped; up to 200 ms of the rate wait, at least 128 KiB, and the rest is dropped"));
+    if (absl::Status kept = host.Probe("ledger"); !kept.ok()) notes->emplace_back(kept.message());
     return absl::OkStatus();
   }
 
@@ -41,6 +42,7 @@ class NetRate final : public Fault {
     for (const std::unique_ptr<Lever>& lever : levers) {
       Evidence one = lever->Measure();
       for (v1::Dose& dose : one.dose) sum.dose.push_back(std::move(dose));
+      if (!one.missing.empty()) sum.missing = one.missing;
       if (one.first_touch_ns == 0) continue;
       sum.first_touch_ns = one.first_touch_ns;
       sum.last_touch_ns = one.last_touch_ns;

@@ -20,9 +20,10 @@
 #include "injector/faults/fault.h"
 
 namespace faultline {
-namespace {
 
 using Kind = Parameter::Kind;
+
+namespace {
 
 struct Suffix {
   const char* text;

@@ -2,6 +2,7 @@
 //
 // process.pause: the freezer stops every task of the group, v1 and v2.
 #include "injector/faults/fault.h"
+#include "injector/host/dose.h"
 
 namespace faultline {
 namespace {
@@ -18,10 +19,34 @@ class ProcessPause final : public Fault {
     return absl::OkStatus();
   }
 
-  Evidence Measure(Host& /*host*/, absl::Span<const std::unique_ptr<Lever>> levers,
-                   std::int64_t /*now_ns*/) override {
-    return levers.front()->Measure();
+  void Resume(const v1::FaultState& state, const Parameters& /*parameters*/) override {
+    resumed_ = true;
+    first_touch_ns_ = state.edges().first_touch().boottime_ns();
+    last_touch_ns_ = state.edges().last_touch().boottime_ns();
   }
+
+  // The freezer outlives us: a group that is still frozen was so all the time.
+  Evidence Measure(Host& /*host*/, absl::Span<const std::unique_ptr<Lever>> levers,
+                   std::int64_t now_ns) override {
+    if (!resumed_) return levers.front()->Measure();
+    if (levers.front()->Verify().ok()) {
+      seen_frozen_ = true;
+      if (first_touch_ns_ != 0) last_touch_ns_ = now_ns;
+    }
+    Evidence evidence;
+    evidence.first_touch_ns = first_touch_ns_;
+    evidence.last_touch_ns = last_touch_ns_;
+    evidence.dose.push_back(MakeDose("paused_ns", "ns", last_touch_ns_ - first_touch_ns_));
+    if (!seen_frozen_) evidence.missing = "the group was thawed before the injector came back";
+    if (first_touch_ns_ == 0) evidence.missing = "no task had been seen in the group so far";
+    return evidence;
+  }
+
+ private:
+  bool resumed_ = false;
+  bool seen_frozen_ = false;
+  std::int64_t first_touch_ns_ = 0;
+  std::int64_t last_touch_ns_ = 0;
 };
 
 }  // namespace

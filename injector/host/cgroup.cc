@@ -6,11 +6,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
@@ -75,6 +78,7 @@ class Value final : public Lever {
 
   absl::Status Verify() override {
     const absl::StatusOr<std::string> now = Read();
+    if (absl::IsNotFound(now.status())) return now.status();
     if (!now.ok()) return absl::AbortedError(now.status().message());
     if (*now == change_.after()) return absl::OkStatus();
     return absl::AbortedError(
@@ -184,6 +188,29 @@ absl::Status Cgroups::Write(const std::string& cgroup, const std::string& contro
       LibraryStatus(cgroup_add_value_string(with, file.c_str(), value.c_str()), what);
   if (!status.ok()) return status;
   return LibraryStatus(cgroup_modify_cgroup(group->get()), what);
+}
+
+absl::StatusOr<bool> Cgroups::HasProcess(const std::string& cgroup, const std::string& controller,
+                                         pid_t except) const {
+  absl::StatusOr<std::string> top = DirectoryOf(cgroup, controller);
+  if (!top.ok()) return top.status();
+  const auto has = [&](const std::filesystem::path& folder) {
+    const absl::StatusOr<std::string> procs = ReadText(folder / "cgroup.procs");
+    if (!procs.ok()) return false;
+    for (absl::string_view line : absl::StrSplit(*procs, '\n', absl::SkipEmpty())) {
+      pid_t pid = 0;
+      if (absl::SimpleAtoi(line, &pid) && pid != except) return true;
+    }
+    return false;
+  };
+  if (has(*top)) return true;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator at(*top, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;
+    if (at->is_directory(ignored) && has(at->path())) return true;
+  }
+  return false;
 }
 
 absl::Status Cgroups::Attach(const std::string& cgroup, const std::string& controller,

@@ -39,6 +39,10 @@ class Cgroups {
   absl::Status Write(const std::string& cgroup, const std::string& controller,
                      const std::string& file, const std::string& value) const;
 
+  // Whether a process other than `except` is in the group or in one below it.
+  absl::StatusOr<bool> HasProcess(const std::string& cgroup, const std::string& controller,
+                                  pid_t except = 0) const;
+
   // Moves process `pid` into `cgroup` of the hierarchy of `controller`.
   absl::Status Attach(const std::string& cgroup, const std::string& controller, pid_t pid) const;
 

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/host/freezer.h"
 
-#include <filesystem>
 #include <stop_token>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -56,6 +54,7 @@ class FreezerLever final : public Lever {
   // A task that has just come in may still be on its way; what was asked for is what counts.
   absl::Status Verify() override {
     const absl::StatusOr<bool> asked = AskedToFreeze();
+    if (absl::IsNotFound(asked.status())) return asked.status();
     if (!asked.ok()) return absl::AbortedError(asked.status().message());
     if (*asked) return absl::OkStatus();
     return absl::AbortedError(
@@ -67,9 +66,9 @@ class FreezerLever final : public Lever {
     // A group that is gone holds no task.
     if (absl::IsNotFound(asked.status())) return absl::OkStatus();
     if (!asked.ok()) return asked.status();
-    if (*asked) {
-      if (absl::Status status = Write(change_.before()); !status.ok()) return status;
-    }
+    // Thawed by somebody else, it is not known since when.
+    if (!*asked) return absl::OkStatus();
+    if (absl::Status status = Write(change_.before()); !status.ok()) return status;
     if (thawed_ns_ == 0) thawed_ns_ = clock_->Now().boottime_ns;
     return absl::OkStatus();
   }
@@ -83,20 +82,22 @@ class FreezerLever final : public Lever {
         absl::StrCat("control group ", change_.object(), " is still frozen"));
   }
 
-  // Time without a single task in the group is no dose.
+  // Time without a single task in the group is no dose, nor is any after somebody else thawed it.
   Evidence Measure() override {
     const std::int64_t now_ns = thawed_ns_ != 0 ? thawed_ns_ : clock_->Now().boottime_ns;
-    if (first_touch_ns_ == 0 && frozen_ns_ != 0 && thawed_ns_ == 0 && Populated()) {
+    // After our own thaw: what was so right before it.
+    if (thawed_ns_ == 0) pauses_ = frozen_ns_ != 0 && Verify().ok() && Populated();
+    if (first_touch_ns_ == 0 && thawed_ns_ == 0 && pauses_) {
       first_touch_ns_ = last_empty_ns_ == 0 ? frozen_ns_ : now_ns;
       if (last_empty_ns_ != 0) error_ns_ = now_ns - last_empty_ns_;
     }
     if (first_touch_ns_ == 0) last_empty_ns_ = now_ns;
+    if (first_touch_ns_ != 0 && pauses_) last_touch_ns_ = now_ns;
     Evidence evidence;
     evidence.first_touch_ns = first_touch_ns_;
-    evidence.last_touch_ns = first_touch_ns_ == 0 ? 0 : now_ns;
+    evidence.last_touch_ns = last_touch_ns_;
     evidence.error_ns = error_ns_;
-    const std::int64_t paused = first_touch_ns_ == 0 ? 0 : now_ns - first_touch_ns_;
-    evidence.dose.push_back(MakeDose("paused_ns", "ns", paused));
+    evidence.dose.push_back(MakeDose("paused_ns", "ns", last_touch_ns_ - first_touch_ns_));
     return evidence;
   }
 
@@ -154,20 +155,8 @@ class FreezerLever final : public Lever {
       const absl::StatusOr<std::string> events = Read("cgroup.events");
       return events.ok() && Field(*events, "populated") == "1";
     }
-    const absl::StatusOr<std::string> top = cgroups_->DirectoryOf(change_.object(), "freezer");
-    if (!top.ok()) return false;
-    const auto has_task = [](const std::filesystem::path& folder) {
-      const absl::StatusOr<std::string> procs = ReadText(folder / "cgroup.procs");
-      return procs.ok() && !procs->empty();
-    };
-    if (has_task(*top)) return true;
-    std::error_code error;
-    for (std::filesystem::recursive_directory_iterator at(*top, error), end; !error && at != end;
-         at.increment(error)) {
-      std::error_code ignored;
-      if (at->is_directory(ignored) && has_task(at->path())) return true;
-    }
-    return false;
+    const absl::StatusOr<bool> has = cgroups_->HasProcess(change_.object(), "freezer");
+    return has.ok() && *has;
   }
 
   const Cgroups* cgroups_;
@@ -177,8 +166,10 @@ class FreezerLever final : public Lever {
   std::int64_t frozen_ns_ = 0;
   std::int64_t thawed_ns_ = 0;
   std::int64_t first_touch_ns_ = 0;
+  std::int64_t last_touch_ns_ = 0;
   std::int64_t last_empty_ns_ = 0;
   std::int64_t error_ns_ = 0;
+  bool pauses_ = false;
 };
 
 }  // namespace

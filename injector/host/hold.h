@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the injector and its helper faultline-hold share: one page of memory that only the helper
-// writes. Lives in a memfd, so that neither a frozen nor a dead helper takes its report away.
+// writes. It is a file's, so that it outlives the helper and the injector: what was held when the
+// injector was killed is read from it by the next one.
 #pragma once
 
 #include <atomic>
@@ -17,6 +18,10 @@ struct HoldReport {
   std::atomic<std::int64_t> last_touch_ns;
   // How long the longest step took: the touches happened within it.
   std::atomic<std::int64_t> step_ns;
+  // When the helper saw that its commands had ended, and when it had given all memory back; 0 = not
+  // yet, or it was killed.
+  std::atomic<std::int64_t> closing_ns;
+  std::atomic<std::int64_t> closed_ns;
 };
 static_assert(std::atomic<std::int64_t>::is_always_lock_free, "shared between processes");
 

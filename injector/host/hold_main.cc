@@ -65,21 +65,13 @@ void Report(HoldReport* report, std::int64_t held, std::int64_t begin_ns) {
   report->last_touch_ns.store(now_ns);
 }
 
-int Hold(std::int64_t bytes, std::int64_t rate, HoldReport* report) {
+// Touches `bytes` from `memory` on at `rate` bytes a second, then waits; returns at the end of the
+// commands.
+void Hold(char* memory, std::int64_t bytes, std::int64_t rate, HoldReport* report) {
   const std::int64_t page = ::sysconf(_SC_PAGESIZE);
-  bytes = (bytes + page - 1) / page * page;
-  char* memory = nullptr;
-  if (bytes > 0) {
-    void* mapped = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapped == MAP_FAILED) return 3;
-    // A huge page would be 512 times the step.
-    ::madvise(mapped, static_cast<size_t>(bytes), MADV_NOHUGEPAGE);
-    memory = static_cast<char*>(mapped);
-  }
   bool go = false;
   while (!go) {
-    if (!WaitForCommand(-1, &go)) return 0;
+    if (!WaitForCommand(-1, &go)) return;
   }
   std::int64_t held = 0;
   std::int64_t last_ns = Now();
@@ -88,7 +80,7 @@ int Hold(std::int64_t bytes, std::int64_t rate, HoldReport* report) {
       rate > 0 ? std::max(kMinStepNs, page * kNsPerSecond / rate) : kMinStepNs;
   double due = 0;
   while (held < bytes) {
-    if (!WaitForCommand(step_ns, &go)) return 0;
+    if (!WaitForCommand(step_ns, &go)) return;
     const std::int64_t now_ns = Now();
     const std::int64_t lag = std::min(now_ns - last_ns, step_ns + kMaxLagNs);
     due += static_cast<double>(rate) * static_cast<double>(lag) / 1e9;
@@ -102,6 +94,24 @@ int Hold(std::int64_t bytes, std::int64_t rate, HoldReport* report) {
   }
   while (WaitForCommand(-1, &go)) {
   }
+}
+
+int Run(std::int64_t bytes, std::int64_t rate, HoldReport* report) {
+  const std::int64_t page = ::sysconf(_SC_PAGESIZE);
+  bytes = (bytes + page - 1) / page * page;
+  const auto size = static_cast<size_t>(bytes);
+  void* memory = nullptr;
+  if (bytes > 0) {
+    memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return 3;
+    // A huge page would be 512 times the step.
+    ::madvise(memory, size, MADV_NOHUGEPAGE);
+  }
+  Hold(static_cast<char*>(memory), bytes, rate, report);
+  report->closing_ns.store(Now());
+  if (bytes > 0) ::munmap(memory, size);
+  report->closed_ns.store(Now());
   return 0;
 }
 
@@ -134,5 +144,5 @@ int main(int argc, char** argv) {
   faultline::OfferToDie();
   // The injector's own priority is not for its helpers.
   ::setpriority(PRIO_PROCESS, 0, 0);
-  return faultline::Hold(bytes, rate, static_cast<faultline::HoldReport*>(page));
+  return faultline::Run(bytes, rate, static_cast<faultline::HoldReport*>(page));
 }

@@ -27,6 +27,15 @@ struct Evidence {
   std::int64_t last_touch_ns = 0;
   // The touches happened within this many ns of their stamps; 0 if the kernel program took them.
   std::int64_t error_ns = 0;
+  // Empty: this is all that was done so far. Otherwise it is less, and this says why.
+  std::string missing;
+};
+
+// When the effect of a lever whose process is gone was over, CLOCK_BOOTTIME ns: between the two.
+struct Ended {
+  std::int64_t earliest_ns = 0;
+  // INT64_MAX: all that is known is that it is over.
+  std::int64_t latest_ns = INT64_MAX;
 };
 
 class Lever {
@@ -40,8 +49,14 @@ class Lever {
   // Brings `after` into force. A failure may leave it half applied: Restore follows.
   virtual absl::Status Apply() = 0;
 
-  // Read-back from the kernel: OK while `after` is in force. Aborted: something else changed it.
+  // Read-back from the kernel: OK while `after` is in force, of a recovered lever also (a value
+  // outlives its process, a link does not). Aborted: it is not, something else changed it.
+  // NotFound: its control group is gone, or everybody who was in it: the target has ended.
   virtual absl::Status Verify() = 0;
+
+  // Of a recovered lever that Verify does not find in force: by when it was over. The fault was to
+  // end at `deadline_ns`.
+  virtual Ended OverBy(std::int64_t /*deadline_ns*/) { return {}; }
 
   // Converges to `before`. Legal when nothing, a part or all was applied, and any number of times.
   // If something else has changed the value since, leaves that alone and returns Aborted.
@@ -77,6 +92,9 @@ struct LossSpec {
   std::uint64_t seed = 0;
   // CLOCK_BOOTTIME ns after which the program passes everything.
   std::int64_t deadline_ns = 0;
+  // Where the programs' counts are kept so that they outlive this process; the real host fills it
+  // in. No bpffs: they do not.
+  std::string bpffs;
 };
 
 // Packets of one control group that share a rate on one device with a standing plane.
@@ -87,6 +105,8 @@ struct RateSpec {
   std::int64_t bits_per_second = 0;
   std::vector<v1::PeerFilter> peers;
   std::int64_t deadline_ns = 0;
+  // As LossSpec's.
+  std::string bpffs;
 };
 
 using LeverOr = absl::StatusOr<std::unique_ptr<Lever>>;
@@ -120,11 +140,11 @@ class Host {
   // root, which holds the whole machine.
   virtual absl::StatusOr<std::string> Resolve(const v1::Target& target) = 0;
 
-  // Whether this host can make such a lever at all, by trying; the reason if not.
+  // Whether this host can make such a lever at all, by trying; the reason if not. "ledger": whether
+  // what BPF programs count outlives this process.
   virtual absl::Status Probe(absl::string_view kind) = 0;
 
-  // A lever for a change that an earlier process journaled. It can only Restore and tell its
-  // Residue.
+  // A lever for a change that an earlier process journaled. It does everything but Apply.
   virtual LeverOr Recover(const v1::Change& change) = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <fstream>
 #include <memory>
 
@@ -17,12 +18,20 @@ namespace faultline {
 namespace {
 
 constexpr const char* kIdKey = "fault=";
+// Last, as a path may hold anything.
+constexpr const char* kReportKey = " report=";
 
 std::string IdOf(const v1::Change& change) {
   for (absl::string_view word : absl::StrSplit(change.after(), ' ')) {
     if (absl::ConsumePrefix(&word, kIdKey)) return std::string(word);
   }
   return "";
+}
+
+std::string ReportOf(const v1::Change& change) {
+  const std::vector<std::string> parts =
+      absl::StrSplit(change.after(), absl::MaxSplits(kReportKey, 1));
+  return parts.size() == 2 ? parts[1] : "";
 }
 
 // kB of `key` in the text of /proc/meminfo; -1: there is none.
@@ -38,7 +47,7 @@ std::int64_t MeminfoBytes(absl::string_view text, absl::string_view key) {
 
 class LeakLever final : public Lever {
  public:
-  // `arguments` of the helper; empty for a recovered one, which is only ended.
+  // `arguments` of the helper.
   LeakLever(const Cgroups* cgroups, std::string program, std::vector<std::string> arguments,
             v1::Change change)
       : cgroups_(cgroups),
@@ -46,10 +55,22 @@ class LeakLever final : public Lever {
         arguments_(std::move(arguments)),
         change_(std::move(change)) {}
 
+  // Of a predecessor.
+  LeakLever(const Cgroups* cgroups, v1::Change change)
+      : cgroups_(cgroups),
+        change_(std::move(change)),
+        report_(HoldReportFile::Open(ReportOf(change_))),
+        recovered_(true) {}
+
   const v1::Change& change() const override { return change_; }
 
   absl::Status Apply() override {
-    absl::StatusOr<std::unique_ptr<HoldProcess>> process = HoldProcess::Start(program_, arguments_);
+    absl::StatusOr<std::unique_ptr<HoldReportFile>> report =
+        HoldReportFile::Make(ReportOf(change_));
+    if (!report.ok()) return report.status();
+    report_ = std::move(*report);
+    absl::StatusOr<std::unique_ptr<HoldProcess>> process =
+        HoldProcess::Start(program_, arguments_, *report_);
     if (!process.ok()) return process.status();
     process_ = std::move(*process);
     if (absl::Status status = Move(); !status.ok()) return status;
@@ -58,7 +79,12 @@ class LeakLever final : public Lever {
   }
 
   absl::Status Verify() override {
-    if (!process_->Running()) {
+    if (recovered_) {
+      return FindHelpers(IdOf(change_)).empty()
+                 ? absl::AbortedError(absl::StrCat("no helper is left in ", change_.object()))
+                 : absl::OkStatus();
+    }
+    if (process_ == nullptr || !process_->Running()) {
       return absl::AbortedError(absl::StrCat("the helper in ", change_.object(),
                                              " has ended: killed, perhaps for want of memory"));
     }
@@ -66,29 +92,26 @@ class LeakLever final : public Lever {
     if (!hierarchy.ok()) return hierarchy.status();
     const absl::StatusOr<std::string> now = cgroups_->tree().PathOf(process_->pid(), **hierarchy);
     if (!now.ok()) return absl::AbortedError(now.status().message());
-    if (*now == change_.object()) return absl::OkStatus();
+    if (*now == change_.object()) return CheckTargetLives();
     return absl::AbortedError(
         absl::StrCat("somebody else moved the helper of ", change_.object(), " to ", *now));
   }
 
+  // The helper says itself when it gave the memory back.
+  Ended OverBy(std::int64_t /*deadline_ns*/) override {
+    Ended ended;
+    if (report_ == nullptr || report_->report().closed_ns.load() == 0) return ended;
+    ended.earliest_ns = report_->report().closing_ns.load();
+    ended.latest_ns = report_->report().closed_ns.load();
+    return ended;
+  }
+
   absl::Status Restore() override {
-    if (process_ != nullptr) {
-      absl::Status ended = process_->End();
-      if (absl::IsUnavailable(ended)) {
-        Thaw(process_->pid());
-        ended = process_->End();
-      }
-      return ended;
-    }
-    for (const pid_t pid : FindHelpers(IdOf(change_))) {
-      absl::Status ended = KillHelper(pid, IdOf(change_));
-      if (absl::IsUnavailable(ended)) {
-        Thaw(pid);
-        ended = KillHelper(pid, IdOf(change_));
-      }
-      if (!ended.ok()) return ended;
-    }
-    return absl::OkStatus();
+    absl::Status ended = process_ == nullptr ? EndFound() : EndOwn();
+    if (!ended.ok()) return ended;
+    const std::string report = ReportOf(change_);
+    if (report.empty() || ::unlink(report.c_str()) == 0 || errno == ENOENT) return ended;
+    return ErrnoStatus(errno, absl::StrCat("remove ", report));
   }
 
   absl::Status Residue() override {
@@ -100,8 +123,11 @@ class LeakLever final : public Lever {
 
   Evidence Measure() override {
     Evidence evidence;
-    if (process_ == nullptr) return evidence;
-    const HoldReport& report = process_->report();
+    if (report_ == nullptr) {
+      if (recovered_) evidence.missing = "the helper's report is gone";
+      return evidence;
+    }
+    const HoldReport& report = report_->report();
     const std::int64_t held = report.held_bytes.load();
     evidence.dose.push_back(MakeDose("held_bytes", "By", held, true));
     evidence.first_touch_ns = report.first_touch_ns.load();
@@ -111,6 +137,36 @@ class LeakLever final : public Lever {
   }
 
  private:
+  absl::Status EndOwn() {
+    absl::Status ended = process_->End();
+    if (!absl::IsUnavailable(ended)) return ended;
+    Thaw(process_->pid());
+    return process_->End();
+  }
+
+  absl::Status EndFound() const {
+    for (const pid_t pid : FindHelpers(IdOf(change_))) {
+      absl::Status ended = KillHelper(pid, IdOf(change_));
+      if (absl::IsUnavailable(ended)) {
+        Thaw(pid);
+        ended = KillHelper(pid, IdOf(change_));
+      }
+      if (!ended.ok()) return ended;
+    }
+    return absl::OkStatus();
+  }
+
+  // A group that never had another process waits for one.
+  absl::Status CheckTargetLives() {
+    const absl::StatusOr<bool> others =
+        cgroups_->HasProcess(change_.object(), "memory", process_->pid());
+    if (!others.ok()) return others.status();
+    had_others_ = had_others_ || *others;
+    if (*others || !had_others_) return absl::OkStatus();
+    return absl::NotFoundError(
+        absl::StrCat("no process but the helper is left in control group ", change_.object()));
+  }
+
   absl::Status Move() {
     absl::Status moved = cgroups_->Attach(change_.object(), "memory", process_->pid());
     if (!moved.ok()) return moved;
@@ -135,7 +191,10 @@ class LeakLever final : public Lever {
   const std::string program_;
   const std::vector<std::string> arguments_;
   const v1::Change change_;
+  std::unique_ptr<HoldReportFile> report_;
   std::unique_ptr<HoldProcess> process_;
+  const bool recovered_ = false;
+  bool had_others_ = false;
 };
 
 }  // namespace
@@ -169,8 +228,9 @@ LeverOr MakeLeak(const Cgroups* cgroups, const LeakOptions& options, const LeakS
   change.set_kind("helper");
   change.set_object(spec.cgroup);
   change.set_attribute("held_bytes");
-  change.set_after(
-      absl::StrCat(kIdKey, spec.fault_id, " bytes=", spec.bytes, " rate=", spec.bytes_per_second));
+  change.set_after(absl::StrCat(kIdKey, spec.fault_id, " bytes=", spec.bytes,
+                                " rate=", spec.bytes_per_second, kReportKey, options.report_dir,
+                                "/hold-", spec.fault_id));
   std::vector<std::string> arguments{kHoldFaultFlag, spec.fault_id,
                                      "--bytes",      absl::StrCat(spec.bytes),
                                      "--rate",       absl::StrCat(spec.bytes_per_second)};
@@ -182,7 +242,7 @@ LeverOr RecoverLeak(const Cgroups* cgroups, const v1::Change& change) {
   if (IdOf(change).empty()) {
     return absl::InvalidArgumentError("the journal names no fault for a helper process");
   }
-  return std::make_unique<LeakLever>(cgroups, "", std::vector<std::string>(), change);
+  return std::make_unique<LeakLever>(cgroups, change);
 }
 
 }  // namespace faultline

@@ -2,7 +2,8 @@
 //
 // Memory held inside a control group by a helper process. On cgroup v1 the helper joins the group
 // only where memory is counted, so that a fault which freezes the group neither stops nor protects
-// it. Change: kind "helper", object the group. One thread at a time.
+// it. Ends as NotFound when the group had processes and only the helper is left: it must not keep a
+// target alive. Change: kind "helper", object the group. One thread at a time.
 #pragma once
 
 #include <string>
@@ -15,6 +16,8 @@ struct LeakOptions {
   // Path of faultline-hold.
   std::string helper;
   std::string meminfo = "/proc/meminfo";
+  // Where helpers report, a file for each fault; better in memory than on a disk.
+  std::string report_dir = "/run/faultline";
 };
 
 // FailedPrecondition: it would leave the host less than a tenth of its memory.

@@ -3,10 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <net/if.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,15 +25,13 @@
 #include "bpf/fault.h"
 #include "bpf/fault_steer.skel.h"
 #include "injector/host/dose.h"
+#include "injector/host/ledger.h"
 
 namespace faultline {
 namespace {
 
 // enum bpf_attach_type, BPF_TCX_EGRESS; since 6.6, so not in the headers of Debian 12.
 constexpr int kTcxEgress = 47;
-
-constexpr char kPinRoot[] = "/sys/fs/bpf";
-constexpr char kPinDir[] = "/sys/fs/bpf/faultline";
 
 bpf_attach_type AttachType(Hook::Kind kind) {
   switch (kind) {
@@ -86,44 +81,25 @@ struct QueryAttributes {
 };
 static_assert(sizeof(QueryAttributes) == 64);
 
-// "program=12 name=loss_in boot=<boot_id>": ids alone come again after a reboot.
-std::string DescribeProgram(std::uint32_t id, absl::string_view name) {
-  return absl::StrCat("program=", id, " name=", name, " boot=", BootId());
+// "program=12 name=loss_in boot=<boot_id> ledger=<path>": ids alone come again after a reboot. The
+// path is last, as it may hold anything, and left out where nothing is pinned.
+constexpr char kLedgerField[] = " ledger=";
+
+std::string DescribeProgram(std::uint32_t id, absl::string_view name, absl::string_view ledger) {
+  return absl::StrCat("program=", id, " name=", name, " boot=", BootId(),
+                      ledger.empty() ? "" : kLedgerField, ledger);
 }
 
 std::map<std::string, std::string> ParseDescription(const std::string& text) {
   std::map<std::string, std::string> fields;
-  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(text, absl::MaxSplits(kLedgerField, 1));
+  for (absl::string_view word : absl::StrSplit(parts.first, ' ', absl::SkipEmpty())) {
     const std::pair<std::string, std::string> field = absl::StrSplit(word, absl::MaxSplits('=', 1));
     fields.insert(field);
   }
+  fields["ledger"] = parts.second;
   return fields;
-}
-
-std::string PinPath(std::uint32_t program_id) {
-  return absl::StrCat(kPinDir, "/dose-", program_id);
-}
-
-// Sums over the CPUs.
-fault_dose ReadDose(int map_fd) {
-  fault_dose total{};
-  const int cpus = libbpf_num_possible_cpus();
-  if (map_fd < 0 || cpus <= 0) return total;
-  std::vector<fault_dose> values(static_cast<size_t>(cpus));
-  const std::uint32_t key = 0;
-  if (bpf_map_lookup_elem(map_fd, &key, values.data()) != 0) return total;
-  for (const fault_dose& one : values) {
-    total.hit_packets += one.hit_packets;
-    total.hit_buffers += one.hit_buffers;
-    total.hit_bytes += one.hit_bytes;
-    total.passed_packets += one.passed_packets;
-    total.passed_buffers += one.passed_buffers;
-    if (one.first_ns != 0 && (total.first_ns == 0 || one.first_ns < total.first_ns)) {
-      total.first_ns = one.first_ns;
-    }
-    total.last_ns = std::max(total.last_ns, one.last_ns);
-  }
-  return total;
 }
 
 std::int64_t Signed(std::uint64_t count) { return static_cast<std::int64_t>(count); }
@@ -205,13 +181,14 @@ LinkLever::LinkLever(Hook hook, Dosage dosage, std::uint32_t program_id)
 
 LinkLever::~LinkLever() {
   if (link_fd_ >= 0) close(link_fd_);
-  if (recovered_dose_fd_ >= 0) close(recovered_dose_fd_);
+  if (recovered_ledger_fd_ >= 0) close(recovered_ledger_fd_);
 }
 
 absl::StatusOr<std::unique_ptr<LinkLever>> LinkLever::Create(const Hook& hook,
                                                              std::unique_ptr<BpfObject> object,
                                                              const std::string& program,
-                                                             Dosage dosage) {
+                                                             Dosage dosage,
+                                                             const std::string& bpffs) {
   absl::StatusOr<bpf_program*> found = object->Program(program);
   if (!found.ok()) return found.status();
   const int fd = bpf_program__fd(*found);
@@ -223,10 +200,11 @@ absl::StatusOr<std::unique_ptr<LinkLever>> LinkLever::Create(const Hook& hook,
   lever->target_ = *std::move(target);
   lever->object_ = std::move(object);
   lever->program_fd_ = fd;
+  lever->ledger_ = LedgerPath(bpffs, *id);
   lever->change_.set_kind("link");
   lever->change_.set_object(hook.object);
   lever->change_.set_attribute(absl::StrCat(HookName(hook.kind), " ", hook.what));
-  lever->change_.set_after(DescribeProgram(*id, program));
+  lever->change_.set_after(DescribeProgram(*id, program, lever->ledger_));
   return lever;
 }
 
@@ -251,32 +229,26 @@ absl::StatusOr<std::unique_ptr<LinkLever>> LinkLever::Recover(const v1::Change& 
     std::unique_ptr<LinkLever> lever(new LinkLever(hook, dosage, id));
     lever->change_ = change;
     lever->of_this_boot_ = boot->second == BootId();
-    if (lever->of_this_boot_) lever->recovered_dose_fd_ = bpf_obj_get(PinPath(id).c_str());
+    if (!lever->of_this_boot_) return lever;
+    lever->ledger_ = fields.find("ledger")->second;
+    lever->recovered_ledger_fd_ = OpenLedger(lever->ledger_);
     return lever;
   }
   return absl::InvalidArgumentError(
       absl::StrCat("link change names no hook: \"", change.attribute(), "\""));
 }
 
-// Best effort: without it a kill loses the counts, never the undo.
-void LinkLever::PinDose() {
-  struct statfs fs {};
-  if (statfs(kPinRoot, &fs) != 0 || fs.f_type != BPF_FS_MAGIC) return;
-  absl::StatusOr<bpf_map*> dose = object_->Map("fault_dose");
-  if (!dose.ok()) return;
-  const std::string path = PinPath(program_id_);
-  if (mkdir(kPinDir, 0750) != 0 && errno != EEXIST) return;
-  // Program ids come again only after a reboot, which empties bpffs, so a pin of that name is ours.
-  unlink(path.c_str());
-  const int result = bpf_obj_pin(bpf_map__fd(*dose), path.c_str());
-  if (result != 0) LogWarning(BpfStatus(result, absl::StrCat("pin ", path)).message());
-}
-
 absl::Status LinkLever::Apply() {
   if (object_ == nullptr)
     return absl::FailedPreconditionError("a recovered link cannot be applied");
   if (link_fd_ >= 0) return absl::OkStatus();
-  PinDose();
+  if (!ledger_.empty()) {
+    absl::StatusOr<bpf_map*> dose = object_->Map("fault_dose");
+    absl::Status kept =
+        dose.ok() ? KeepLedger(bpf_map__fd(*dose), ledger_) : absl::Status(dose.status());
+    // Best effort: without it a kill loses the counts, never the undo.
+    if (!kept.ok()) LogWarning(kept.message());
+  }
   const int fd = bpf_link_create(program_fd_, target_->value, AttachType(hook_.kind), nullptr);
   if (fd == -EPERM && target_->is_fd) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -290,22 +262,24 @@ absl::Status LinkLever::Apply() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> LinkLever::Attached() const {
-  if (!of_this_boot_) return false;
+absl::Status LinkLever::Attached() const {
+  const auto gone = [this] {
+    return absl::StrCat("the BPF program is no longer on ", HookName(hook_.kind), " of ",
+                        hook_.object);
+  };
+  if (!of_this_boot_) return absl::AbortedError(gone());
   absl::StatusOr<std::vector<std::uint32_t>> ids = AttachedPrograms(hook_);
   // With the control group or the device went everything that was attached to it.
-  if (absl::IsNotFound(ids.status()) || absl::IsFailedPrecondition(ids.status())) return false;
+  if (absl::IsNotFound(ids.status()) || absl::IsFailedPrecondition(ids.status())) {
+    if (hook_.kind == Hook::Kind::kTcxEgress) return absl::AbortedError(ids.status().message());
+    return absl::NotFoundError(ids.status().message());
+  }
   if (!ids.ok()) return ids.status();
-  return std::find(ids->begin(), ids->end(), program_id_) != ids->end();
+  const bool attached = std::find(ids->begin(), ids->end(), program_id_) != ids->end();
+  return attached ? absl::OkStatus() : absl::AbortedError(gone());
 }
 
-absl::Status LinkLever::Verify() {
-  absl::StatusOr<bool> attached = Attached();
-  if (!attached.ok()) return attached.status();
-  if (*attached) return absl::OkStatus();
-  return absl::AbortedError(
-      absl::StrCat("the BPF program is no longer on ", HookName(hook_.kind), " of ", hook_.object));
-}
+absl::Status LinkLever::Verify() { return Attached(); }
 
 absl::Status LinkLever::Restore() {
   if (link_fd_ >= 0) {
@@ -318,34 +292,31 @@ absl::Status LinkLever::Restore() {
     close(link_fd_);
     link_fd_ = -1;
   }
-  if (of_this_boot_ && unlink(PinPath(program_id_).c_str()) != 0 && errno != ENOENT &&
-      errno != ENOTDIR) {
-    return ErrnoStatus(errno, absl::StrCat("remove ", PinPath(program_id_)));
-  }
-  // Goes with the last pin; as long as there are others it is not empty.
-  rmdir(kPinDir);
-  return absl::OkStatus();
+  return DropLedger(ledger_, program_id_);
 }
 
 absl::Status LinkLever::Residue() {
-  absl::StatusOr<bool> attached = Attached();
-  if (!attached.ok()) return attached.status();
-  if (*attached) {
-    return absl::InternalError(absl::StrCat("BPF program ", program_id_, " is still on ",
-                                            HookName(hook_.kind), " of ", hook_.object));
-  }
-  return absl::OkStatus();
+  const absl::Status attached = Attached();
+  if (absl::IsAborted(attached) || absl::IsNotFound(attached)) return absl::OkStatus();
+  if (!attached.ok()) return attached;
+  return absl::InternalError(absl::StrCat("BPF program ", program_id_, " is still on ",
+                                          HookName(hook_.kind), " of ", hook_.object));
 }
 
 Evidence LinkLever::Measure() {
-  int fd = recovered_dose_fd_;
+  int fd = recovered_ledger_fd_;
   if (object_ != nullptr) {
     absl::StatusOr<bpf_map*> dose = object_->Map("fault_dose");
     fd = dose.ok() ? bpf_map__fd(*dose) : -1;
   }
-  // Of a predecessor without a pin nothing is known, which is not 0.
-  if (fd < 0) return {};
-  return ToEvidence(ReadDose(fd), dosage_);
+  fault_dose dose{};
+  if (ReadLedger(fd, &dose).ok()) return ToEvidence(dose, dosage_);
+  // Nothing is known, which is not 0.
+  Evidence unknown;
+  unknown.missing = ledger_.empty()
+                        ? "no bpffs kept what the BPF program counted"
+                        : absl::StrCat("the counts that were kept in ", ledger_, " are gone");
+  return unknown;
 }
 
 absl::StatusOr<int> OpenCgroup(const std::string& cgroup) {

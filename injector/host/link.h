@@ -2,7 +2,7 @@
 //
 // A BPF program on a hook as a lever. The link is never pinned and its descriptor is close-on-exec,
 // so the fault ends with this process, whatever kills it. Only the map of its dose is pinned, where
-// a bpffs is mounted, so that what it did can still be read by a successor. One thread at a time.
+// there is a bpffs (ledger.h), so that a successor can read what it did. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +32,11 @@ class LinkLever : public Lever {
   // What the hits of the program mean.
   enum class Dosage : std::uint8_t { kLoss, kSteering };
 
-  // `object` is loaded; `program` is one of its programs.
+  // `object` is loaded; `program` is one of its programs. Its ledger goes to `bpffs`.
   static absl::StatusOr<std::unique_ptr<LinkLever>> Create(const Hook& hook,
                                                            std::unique_ptr<BpfObject> object,
                                                            const std::string& program,
-                                                           Dosage dosage);
+                                                           Dosage dosage, const std::string& bpffs);
   // For a change that Create once filled in, after the process that did is gone.
   static absl::StatusOr<std::unique_ptr<LinkLever>> Recover(const v1::Change& change);
 
@@ -50,6 +50,8 @@ class LinkLever : public Lever {
   const v1::Change& change() const override { return change_; }
   absl::Status Apply() override;
   absl::Status Verify() override;
+  // At the deadline the program itself stopped, whoever lived.
+  Ended OverBy(std::int64_t deadline_ns) override { return {0, deadline_ns}; }
   absl::Status Restore() override;
   absl::Status Residue() override;
   Evidence Measure() override;
@@ -58,8 +60,8 @@ class LinkLever : public Lever {
   struct Target;
 
   LinkLever(Hook hook, Dosage dosage, std::uint32_t program_id);
-  void PinDose();
-  absl::StatusOr<bool> Attached() const;
+  // OK: it is attached. Aborted: it is not; NotFound: nor is there anything to be attached to.
+  absl::Status Attached() const;
 
   const Hook hook_;
   const Dosage dosage_;
@@ -73,8 +75,10 @@ class LinkLever : public Lever {
   std::unique_ptr<BpfObject> object_;
   int program_fd_ = -1;
   int link_fd_ = -1;
-  // The pinned map of a predecessor, or -1.
-  int recovered_dose_fd_ = -1;
+  // Where the ledger is pinned; empty where there is no bpffs.
+  std::string ledger_;
+  // The ledger of a predecessor, or -1.
+  int recovered_ledger_fd_ = -1;
 };
 
 // An open descriptor of the v2 directory of `cgroup`, for the caller to close. InvalidArgument: the

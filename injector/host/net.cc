@@ -112,7 +112,7 @@ absl::Status AddInbound(const LossSpec& spec, fault_rule rule, Levers* levers) {
   if (!object.ok()) return object.status();
   absl::StatusOr<std::unique_ptr<LinkLever>> lever =
       LinkLever::Create({Hook::Kind::kCgroupIngress, spec.cgroup, "loss"}, *std::move(object),
-                        "loss_in", LinkLever::Dosage::kLoss);
+                        "loss_in", LinkLever::Dosage::kLoss, spec.bpffs);
   if (!lever.ok()) return lever.status();
   levers->push_back(*std::move(lever));
   return absl::OkStatus();
@@ -130,7 +130,7 @@ absl::Status AddTcx(const LossSpec& spec, const fault_rule& rule, int cgroup_fd,
   if (result != 0) return BpfStatus(result, absl::StrCat("name ", spec.cgroup, " to the program"));
   absl::StatusOr<std::unique_ptr<LinkLever>> lever = LinkLever::Create(
       {Hook::Kind::kTcxEgress, device.name, absl::StrCat("loss of ", spec.cgroup)},
-      *std::move(object), "loss_out", LinkLever::Dosage::kLoss);
+      *std::move(object), "loss_out", LinkLever::Dosage::kLoss, spec.bpffs);
   if (!lever.ok()) return lever.status();
   levers->push_back(*std::move(lever));
   return absl::OkStatus();
@@ -144,7 +144,7 @@ absl::Status AddMark(const LossSpec& spec, fault_rule rule, const NetDevice& dev
   if (!object.ok()) return object.status();
   absl::StatusOr<std::unique_ptr<LinkLever>> lever = LinkLever::Create(
       {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("loss on ", device.name)},
-      *std::move(object), "loss_mark", LinkLever::Dosage::kLoss);
+      *std::move(object), "loss_mark", LinkLever::Dosage::kLoss, spec.bpffs);
   if (!lever.ok()) return lever.status();
   levers->push_back(*std::move(lever));
   return absl::OkStatus();
@@ -267,7 +267,7 @@ absl::StatusOr<Levers> MakeRate(const RateSpec& spec) {
   if (!object.ok()) return object.status();
   absl::StatusOr<std::unique_ptr<LinkLever>> link = LinkLever::Create(
       {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("rate on ", spec.device)},
-      *std::move(object), "steer_rate", LinkLever::Dosage::kSteering);
+      *std::move(object), "steer_rate", LinkLever::Dosage::kSteering, spec.bpffs);
   if (!link.ok()) return link.status();
   Levers levers;
   levers.push_back(*std::move(rate_class));

@@ -37,7 +37,11 @@ class RateClassLever : public Lever {
 
   const v1::Change& change() const override { return change_; }
   absl::Status Apply() override;
+  // A recovered one is in force while packets wait in it: the link that fed it went with its
+  // process.
   absl::Status Verify() override;
+  // What had come until the link was gone left within the time that a full queue takes.
+  Ended OverBy(std::int64_t deadline_ns) override;
   // Raises the rate, waits until the queue has drained (bounded), deletes the class.
   absl::Status Restore() override;
   absl::Status Residue() override;
@@ -53,6 +57,7 @@ class RateClassLever : public Lever {
   const std::uint32_t handle_;
   const std::uint64_t bytes_per_second_;
   v1::Change change_;
+  bool recovered_ = false;
   HtbClass last_;
   bool seen_ = false;
 };

@@ -126,21 +126,49 @@ void Descriptor::Reset() {
   fd_ = -1;
 }
 
+bool HoldReportFile::Map() {
+  void* page = ::mmap(nullptr, sizeof(HoldReport), PROT_READ, MAP_SHARED, fd_.get(), 0);
+  if (page == MAP_FAILED) return false;
+  report_ = static_cast<HoldReport*>(page);
+  return true;
+}
+
+absl::StatusOr<std::unique_ptr<HoldReportFile>> HoldReportFile::Make(const std::string& path) {
+  Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("make the helper's report ", path));
+  constexpr std::array<char, sizeof(HoldReport)> kEmpty{};
+  if (::pwrite(fd.get(), kEmpty.data(), kEmpty.size(), 0) != sizeof(HoldReport)) {
+    return ErrnoStatus(errno, absl::StrCat("write the helper's report ", path));
+  }
+  std::unique_ptr<HoldReportFile> file(new HoldReportFile(std::move(fd)));
+  if (file->Map()) return file;
+  return ErrnoStatus(errno, absl::StrCat("map the helper's report ", path));
+}
+
+std::unique_ptr<HoldReportFile> HoldReportFile::Open(const std::string& path) {
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info {};
+  // A shorter one would end us when it is read.
+  if (!fd.valid() || ::fstat(fd.get(), &info) != 0 || info.st_size < off_t{sizeof(HoldReport)}) {
+    return nullptr;
+  }
+  std::unique_ptr<HoldReportFile> file(new HoldReportFile(std::move(fd)));
+  return file->Map() ? std::move(file) : nullptr;
+}
+
+HoldReportFile::~HoldReportFile() {
+  if (report_ != nullptr) ::munmap(report_, sizeof(HoldReport));
+}
+
 absl::StatusOr<std::unique_ptr<HoldProcess>> HoldProcess::Start(
-    const std::string& program, const std::vector<std::string>& arguments) {
+    const std::string& program, const std::vector<std::string>& arguments,
+    const HoldReportFile& report) {
   std::array<int, 2> pipe{};
   if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return ErrnoStatus(errno, "make a pipe");
   const Descriptor child_end(pipe[0]);
   std::unique_ptr<HoldProcess> process(new HoldProcess());
   process->commands_ = Descriptor(pipe[1]);
-  const Descriptor report(::memfd_create("faultline-hold", MFD_CLOEXEC));
-  if (!report.valid() || ::ftruncate(report.get(), sizeof(HoldReport)) != 0) {
-    return ErrnoStatus(errno, "make the helper's report");
-  }
-  void* page = ::mmap(nullptr, sizeof(HoldReport), PROT_READ, MAP_SHARED, report.get(), 0);
-  if (page == MAP_FAILED) return ErrnoStatus(errno, "map the helper's report");
-  process->report_ = static_cast<HoldReport*>(page);
-  absl::StatusOr<pid_t> pid = Spawn(program, arguments, child_end.get(), report.get());
+  absl::StatusOr<pid_t> pid = Spawn(program, arguments, child_end.get(), report.fd());
   if (!pid.ok()) return pid.status();
   process->pid_ = *pid;
   // Our child keeps its number until we have waited for it.
@@ -159,7 +187,6 @@ HoldProcess::~HoldProcess() {
   // The end of the pipe is its order to end; waiting for it is End's business.
   commands_.Reset();
   if (pid_ > 0) ::waitpid(pid_, nullptr, WNOHANG);
-  if (report_ != nullptr) ::munmap(report_, sizeof(HoldReport));
 }
 
 absl::Status HoldProcess::Go() {

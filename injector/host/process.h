@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -33,12 +34,35 @@ class Descriptor {
   int fd_ = -1;
 };
 
+// The page in which a helper reports, at `path`.
+class HoldReportFile {
+ public:
+  // A fresh one, all 0. Its page is ours, not the target's, whatever the helper writes.
+  static absl::StatusOr<std::unique_ptr<HoldReportFile>> Make(const std::string& path);
+  // Of a predecessor; null if there is none.
+  static std::unique_ptr<HoldReportFile> Open(const std::string& path);
+  ~HoldReportFile();
+  HoldReportFile(const HoldReportFile&) = delete;
+  HoldReportFile& operator=(const HoldReportFile&) = delete;
+
+  // Still readable after the file was removed.
+  const HoldReport& report() const { return *report_; }
+  int fd() const { return fd_.get(); }
+
+ private:
+  explicit HoldReportFile(Descriptor fd) : fd_(std::move(fd)) {}
+  bool Map();
+  Descriptor fd_;
+  HoldReport* report_ = nullptr;
+};
+
 // One running faultline-hold. It ends when this object does.
 class HoldProcess {
  public:
-  // Starts `program` with arguments `arguments` (without argv[0]).
+  // Starts `program` with arguments `arguments` (without argv[0]), which reports in `report`.
   static absl::StatusOr<std::unique_ptr<HoldProcess>> Start(
-      const std::string& program, const std::vector<std::string>& arguments);
+      const std::string& program, const std::vector<std::string>& arguments,
+      const HoldReportFile& report);
   ~HoldProcess();
   HoldProcess(const HoldProcess&) = delete;
   HoldProcess& operator=(const HoldProcess&) = delete;
@@ -50,15 +74,12 @@ class HoldProcess {
   absl::Status End();
 
   pid_t pid() const { return pid_; }
-  // Still readable after the end.
-  const HoldReport& report() const { return *report_; }
 
  private:
   HoldProcess() = default;
   pid_t pid_ = -1;
   Descriptor pidfd_;
   Descriptor commands_;
-  HoldReport* report_ = nullptr;
 };
 
 // Processes of root's that run faultline-hold for fault `id`. Zombies are none.

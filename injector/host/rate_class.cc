@@ -82,8 +82,15 @@ absl::StatusOr<std::unique_ptr<RateClassLever>> RateClassLever::Recover(const v1
     return absl::InvalidArgumentError(
         absl::StrCat("class ", change.attribute(), " is none of a fault's"));
   }
-  std::unique_ptr<RateClassLever> lever(new RateClassLever(change.object(), handle, 0));
+  const std::vector<std::string> words = absl::StrSplit(change.after(), ' ');
+  std::uint64_t bits = 0;
+  if (words.size() != 4 || !absl::SimpleAtoi(words[2], &bits) || bits < 8) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("class change names no rate: \"", change.after(), "\""));
+  }
+  std::unique_ptr<RateClassLever> lever(new RateClassLever(change.object(), handle, bits / 8));
   lever->change_ = change;
+  lever->recovered_ = true;
   return lever;
 }
 
@@ -117,10 +124,20 @@ absl::Status RateClassLever::Verify() {
   absl::StatusOr<HtbClass> found = Read(**netlink, &ifindex);
   if (absl::IsNotFound(found.status())) return absl::AbortedError(found.status().message());
   if (!found.ok()) return found.status();
+  if (recovered_ && found->queued_packets == 0) {
+    return absl::AbortedError(
+        absl::StrCat("nothing waits in class ", ClassName(handle_), " of ", device_, " any more"));
+  }
   if (found->bytes_per_second == bytes_per_second_) return absl::OkStatus();
   return absl::AbortedError(absl::StrCat("class ", ClassName(handle_), " of ", device_,
                                          " has another rate: ", found->bytes_per_second * 8,
                                          " bit/s"));
+}
+
+Ended RateClassLever::OverBy(std::int64_t deadline_ns) {
+  const double seconds =
+      static_cast<double>(QueueBytes(bytes_per_second_)) / static_cast<double>(bytes_per_second_);
+  return {0, deadline_ns + static_cast<std::int64_t>(seconds * 1e9)};
 }
 
 // What waits is sent, not thrown away: 0 packets of the target are lost by the end of a fault.
@@ -176,7 +193,11 @@ Evidence RateClassLever::Measure() {
     }
   }
   Evidence evidence;
-  if (!seen_) return evidence;
+  if (!seen_) {
+    evidence.missing = absl::StrCat("class ", ClassName(handle_), " of ", device_,
+                                    ", which counted them, is gone");
+    return evidence;
+  }
   evidence.dose.push_back(MakeDose("packets_shaped", "{packet}", SignedCount(last_.packets)));
   evidence.dose.push_back(MakeDose("bytes_shaped", "By", SignedCount(last_.bytes)));
   evidence.dose.push_back(MakeDose("queued_bytes", "By", SignedCount(last_.queued_bytes), true));

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "injector/host/freezer.h"
+#include "injector/host/ledger.h"
 #include "injector/host/net.h"
 
 namespace faultline {
@@ -73,11 +74,15 @@ LeverOr RealHost::Leak(const LeakSpec& spec) {
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<Lever>>> RealHost::Loss(const LossSpec& spec) {
-  return MakeLoss(spec);
+  LossSpec with = spec;
+  with.bpffs = options_.bpffs;
+  return MakeLoss(with);
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<Lever>>> RealHost::Rate(const RateSpec& spec) {
-  return MakeRate(spec);
+  RateSpec with = spec;
+  with.bpffs = options_.bpffs;
+  return MakeRate(with);
 }
 
 absl::StatusOr<std::string> RealHost::ReadCgroup(const std::string& cgroup,
@@ -149,6 +154,7 @@ absl::Status RealHost::Probe(absl::string_view kind) {
         absl::StrCat("the helper program ", options_.leak.helper, " is not there; give --helper"));
   }
   if (kind == "cgroup_value") return absl::OkStatus();
+  if (kind == "ledger") return CheckBpffs(options_.bpffs);
   return ProbeNet(kind);
 }
 

@@ -20,6 +20,8 @@ class RealHost final : public Host {
  public:
   struct Options {
     LeakOptions leak;
+    // Where BPF programs' counts outlive this process; no bpffs: they do not.
+    std::string bpffs = "/sys/fs/bpf";
     std::string proc = "/proc";
   };
 

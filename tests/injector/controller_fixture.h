@@ -60,6 +60,9 @@ class ControllerWorld {
     dead_ = false;
   }
 
+  // After a crash: the next one finds an empty journal.
+  void Forget() { ++generation_; }
+
   // It will be gone when the host reaches its `steps`th step from now: nothing that it does or
   // writes afterwards counts.
   void DieAtStep(int steps) {
@@ -97,6 +100,7 @@ class ControllerWorld {
     spec.set_duration_ns(10 * kNsPerSecond);
     if (type == "cpu.limit") (*spec.mutable_parameters())["cpus"] = "0.5";
     if (type == "mem.leak") (*spec.mutable_parameters())["bytes"] = "8M";
+    if (type == "net.loss") (*spec.mutable_parameters())["loss"] = "10%";
     return spec;
   }
 

@@ -179,13 +179,57 @@ TEST_F(ControllerTest, RefusesWhatAnotherFaultChangesAlready) {
   const auto failed = absl::StatusCode::kFailedPrecondition;
   v1::FaultSpec tighter = Spec("cpu.limit", "b");
   (*tighter.mutable_parameters())["cpus"] = "0.1";
-  ExpectRefused(tighter, failed, "fault a (cpu.limit) already changes");
-  ExpectRefused(Spec("cpu.limit", "b", "/web/worker"), failed, "fault a (cpu.limit)");
-  ExpectRefused(Spec("sham", "b"), failed, "fault a (cpu.limit)");
+  ExpectRefused(tighter, failed, "fault a (cpu.limit, until ");
+  ExpectRefused(tighter, failed, "Z) already changes cpu:cpu.cfs_");
+  ExpectRefused(tighter, failed, "_us of /web; end it with `faultline stop a`, or wait");
+  ExpectRefused(Spec("cpu.limit", "b", "/web/worker"), failed, "fault a (cpu.limit, until ");
+  ExpectRefused(Spec("sham", "b"), failed, "fault a (cpu.limit, until ");
   EXPECT_TRUE(controller().Start(Spec("process.pause", "b")).ok());
   EXPECT_TRUE(controller().Start(Spec("cpu.limit", "c", "/db")).ok());
   EXPECT_TRUE(controller().Start(Spec("mem.leak", "d")).ok());
-  ExpectRefused(Spec("process.pause", "e", "/db"), failed, "this host allows 4 at a time");
+  ExpectRefused(Spec("process.pause", "e", "/db"), failed, "this host allows 4 faults at a time");
+}
+
+// To each plan the other fault's work looks like somebody else's; what is said is whose it is.
+TEST_F(ControllerTest, NamesTheOtherFault_ForEveryType) {
+  for (const char* type : {"cpu.limit", "process.pause", "mem.leak", "net.loss"}) {
+    ASSERT_TRUE(controller().Start(Spec(type, "first")).ok()) << type;
+    ExpectRefused(Spec(type, "second"), absl::StatusCode::kFailedPrecondition,
+                  absl::StrCat("fault first (", type, ", until "));
+    ASSERT_TRUE(controller().Stop("first").ok());
+    EXPECT_EQ(world_.Find("first").phase(), v1::PHASE_UNDONE);
+    world_.Crash();
+    world_.Forget();
+    world_.Boot();
+  }
+}
+
+TEST_F(ControllerTest, RefusesAPauseBelowAPausedGroup_ByName) {
+  ASSERT_TRUE(controller().Start(Spec("process.pause", "a")).ok());
+  ExpectRefused(Spec("process.pause", "b", "/web/worker"), absl::StatusCode::kFailedPrecondition,
+                "fault a (process.pause, until ");
+  EXPECT_TRUE(controller().Start(Spec("process.pause", "c", "/db")).ok());
+}
+
+TEST_F(ControllerTest, EndsWithItsTarget) {
+  for (const char* type : {"cpu.limit", "process.pause", "mem.leak", "net.loss"}) {
+    const std::string id = std::string(type).substr(0, 3);
+    ASSERT_TRUE(controller().Start(Spec(type, id, "/db")).ok()) << type;
+    world_.Pass(kNsPerSecond);
+    world_.host.removed.insert("/db");
+    const std::int64_t removed_ns = world_.clock.Now().boottime_ns;
+    world_.Pass(kNsPerSecond);
+    const v1::FaultState state = world_.Find(id);
+    EXPECT_EQ(state.phase(), v1::PHASE_UNDONE) << type;
+    EXPECT_THAT(state.reason(), HasSubstr("the target ended: ")) << type;
+    const v1::Edge& undone = state.edges().undone();
+    EXPECT_LE(undone.boottime_ns() - undone.error_ns(), removed_ns);
+    EXPECT_LE(undone.error_ns(), 500 * kNsPerMs);
+    // What cpu.stat said last went with the group.
+    EXPECT_EQ(state.dose_complete(), std::string(type) != "cpu.limit") << state.reason();
+    world_.host.removed.clear();
+    world_.host.AddGroup("/db");
+  }
 }
 
 TEST_F(ControllerTest, RefusesAFaultThatWouldLoosenALimit) {
@@ -292,10 +336,124 @@ TEST_F(ControllerTest, UndoesWhatADeadProcessLeft) {
   EXPECT_EQ(world_.host.Digest(), before_);
   for (const char* id : {"a", "b", "c"}) {
     EXPECT_EQ(world_.Find(id).phase(), v1::PHASE_UNDONE);
-    EXPECT_EQ(world_.Find(id).reason(), "the injector died");
+    EXPECT_THAT(world_.Find(id).reason(), HasSubstr("the injector died"));
     EXPECT_NE(world_.Find(id).edges().undone().boottime_ns(), 0);
   }
   EXPECT_EQ(controller().recovered().size(), 3u);
+}
+
+// A quota outlives its process, so what it throttled meanwhile counts, and it ended at the undo.
+TEST_F(ControllerTest, CountsOnAfterADeath_WhereTheKernelDid) {
+  world_.host.throttled_ns = 100;
+  world_.host.throttled_periods = 1;
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.Pass(2 * kNsPerSecond);
+  world_.Crash();
+  world_.clock.Advance(20 * kNsPerSecond);
+  world_.host.throttled_ns = 1100;
+  world_.host.throttled_periods = 4;
+  const std::int64_t now_ns = world_.clock.Now().boottime_ns;
+  world_.Boot();
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.reason(), "the injector died");
+  EXPECT_TRUE(state.dose_complete());
+  ASSERT_EQ(state.dose_size(), 2);
+  EXPECT_EQ(state.dose(0).value(), 1000);
+  EXPECT_EQ(state.dose(1).value(), 3);
+  EXPECT_EQ(state.edges().first_touch().boottime_ns(), now_ns);
+  EXPECT_GE(state.edges().first_touch().error_ns(), 20 * kNsPerSecond);
+  EXPECT_EQ(state.edges().undone().boottime_ns(), now_ns) << "not the deadline";
+  EXPECT_EQ(state.edges().undone().error_ns(), 0);
+}
+
+TEST_F(ControllerTest, CountsAPauseUntilItIsThawed) {
+  ASSERT_TRUE(controller().Start(Spec("process.pause", "a")).ok());
+  const std::int64_t begin_ns = world_.clock.Now().boottime_ns;
+  world_.Crash();
+  world_.clock.Advance(20 * kNsPerSecond);
+  world_.Boot();
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.reason(), "the injector died");
+  EXPECT_EQ(state.dose(0).value(), 20 * kNsPerSecond);
+  EXPECT_EQ(state.edges().first_touch().boottime_ns(), begin_ns);
+  EXPECT_EQ(state.edges().undone().boottime_ns(), begin_ns + 20 * kNsPerSecond);
+}
+
+// A link ends with its process, at its deadline at the latest; its ledger tells the rest.
+TEST_F(ControllerTest, ReadsTheLedgerOfADeadProcess) {
+  ASSERT_TRUE(controller().Start(Spec("net.loss", "a")).ok());
+  const std::int64_t begin_ns = world_.clock.Now().boottime_ns;
+  world_.Pass(2 * kNsPerSecond + 500 * kNsPerMs);
+  world_.host.dropped = 7;
+  world_.host.first_drop_ns = begin_ns + kNsPerSecond;
+  world_.host.last_drop_ns = begin_ns + 2 * kNsPerSecond + 600 * kNsPerMs;
+  world_.Crash();
+  world_.clock.Advance(100 * kNsPerSecond);
+  world_.Boot();
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.reason(), "the injector died");
+  EXPECT_TRUE(state.dose_complete());
+  EXPECT_EQ(state.dose(0).value(), 7);
+  EXPECT_EQ(state.edges().first_touch().boottime_ns(), world_.host.first_drop_ns);
+  EXPECT_EQ(state.edges().last_touch().boottime_ns(), world_.host.last_drop_ns);
+  const v1::Edge& undone = state.edges().undone();
+  EXPECT_EQ(undone.boottime_ns(), state.deadline_boottime_ns());
+  EXPECT_EQ(undone.boottime_ns() - undone.error_ns(), world_.host.last_drop_ns);
+}
+
+TEST_F(ControllerTest, SaysWhatItDoesNotKnow_WithoutALedger) {
+  world_.host.ledger = false;
+  EXPECT_EQ(controller().GetCapabilities().faults(3).availability(), v1::AVAILABILITY_DEGRADED);
+  EXPECT_THAT(controller().Validate(Spec("net.loss", ""))->notes(),
+              ::testing::Contains("no bpffs"));
+  ASSERT_TRUE(controller().Start(Spec("net.loss", "a")).ok());
+  const std::int64_t begin_ns = world_.clock.Now().boottime_ns;
+  world_.host.dropped = 7;
+  world_.host.first_drop_ns = world_.host.last_drop_ns = begin_ns;
+  world_.Pass(2 * kNsPerSecond + 500 * kNsPerMs);
+  world_.Crash();
+  world_.clock.Advance(1'200 * kNsPerMs);
+  world_.Boot();
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_FALSE(state.dose_complete());
+  EXPECT_EQ(state.dose(0).value(), 7) << "of the last commit";
+  EXPECT_EQ(state.reason(),
+            "the injector died; its dose is a lower bound, of at most 1.7s before the end: "
+            "nothing kept the counts");
+  const v1::Edge& undone = state.edges().undone();
+  EXPECT_EQ(undone.boottime_ns(), begin_ns + 3'700 * kNsPerMs);
+  EXPECT_EQ(undone.error_ns(), 1'700 * kNsPerMs);
+}
+
+// On its way to an ending that is not "undone" when the process died.
+TEST_F(ControllerTest, KeepsTheEndingOfADeadProcess) {
+  world_.host.on_step = [](const std::string& step) {
+    return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
+  };
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "70000";
+  world_.Pass(kNsPerSecond);
+  ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
+  world_.Crash();
+  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "-1";
+  world_.Boot();
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.phase(), v1::PHASE_INTERFERED);
+  EXPECT_EQ(state.verdict(), v1::VERDICT_INTERFERED);
+  EXPECT_THAT(state.reason(), HasSubstr("was changed by somebody else; then the injector died"));
+  EXPECT_EQ(world_.host.Digest(), before_);
+}
+
+TEST_F(ControllerTest, KeepsTheFailureOfADeadProcess) {
+  world_.host.on_step = [](const std::string& step) {
+    return step == "apply" || step == "restore" ? absl::UnavailableError("not now")
+                                                : absl::OkStatus();
+  };
+  EXPECT_FALSE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.Crash();
+  world_.Boot();
+  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_FAILED);
+  EXPECT_EQ(world_.Find("a").reason(), "not now; then the injector died");
 }
 
 TEST_F(ControllerTest, ClosesWhatAnotherBootLeft_WithoutTouchingTheHost) {
@@ -308,7 +466,9 @@ TEST_F(ControllerTest, ClosesWhatAnotherBootLeft_WithoutTouchingTheHost) {
   EXPECT_EQ(world_.host.values["/web cpu:cpu.cfs_quota_us"], "50000");
   const v1::FaultState state = world_.Find("a");
   EXPECT_EQ(state.phase(), v1::PHASE_UNDONE);
-  EXPECT_EQ(state.reason(), "reboot");
+  EXPECT_EQ(state.reason(),
+            "reboot; its dose is a lower bound, of at most 0 before the end: what counted it ended "
+            "with the boot");
   EXPECT_GE(state.edges().undone().boottime_ns(), state.edges().acked().boottime_ns());
 }
 

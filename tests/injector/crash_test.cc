@@ -10,7 +10,22 @@
 namespace faultline {
 namespace {
 
-constexpr const char* kTypes[] = {"cpu.limit", "process.pause", "mem.leak", "sham"};
+constexpr const char* kTypes[] = {"cpu.limit", "process.pause", "mem.leak", "net.loss", "sham"};
+constexpr int kTypeCount = 5;
+
+// Those that happened.
+void ExpectEdgesInOrder(const v1::FaultState& state) {
+  const v1::Edges& edges = state.edges();
+  if (state.phase() == v1::PHASE_REFUSED) return;
+  std::int64_t last_ns = edges.commanded().boottime_ns();
+  for (const v1::Edge* edge :
+       {&edges.acked(), &edges.first_touch(), &edges.last_touch(), &edges.undone()}) {
+    if (edge->boottime_ns() == 0) continue;
+    EXPECT_GE(edge->boottime_ns(), last_ns) << state.ShortDebugString();
+    EXPECT_GE(edge->error_ns(), 0);
+    last_ns = edge->boottime_ns();
+  }
+}
 
 // Whether it worked is not the point here.
 void Ignore(const absl::Status& /*status*/) {}
@@ -76,6 +91,7 @@ class History {
     const v1::ListResponse list = world_.controller->List(false);
     for (const v1::FaultState& state : list.faults()) {
       EXPECT_TRUE(IsFinal(state.phase()));
+      ExpectEdgesInOrder(state);
       EXPECT_TRUE(state.residue().empty() || state.phase() == v1::PHASE_INTERFERED ||
                   state.phase() == v1::PHASE_FAILED)
           << state.ShortDebugString();
@@ -121,8 +137,8 @@ class History {
 
   void Start() {
     constexpr const char* kGroups[] = {"/web", "/db", "/web/worker"};
-    v1::FaultSpec spec =
-        ControllerWorld::Spec(kTypes[Roll(4)], absl::StrCat("f", Roll(6)), kGroups[Roll(3)]);
+    v1::FaultSpec spec = ControllerWorld::Spec(kTypes[Roll(kTypeCount)], absl::StrCat("f", Roll(6)),
+                                               kGroups[Roll(3)]);
     if (spec.type() == "sham" && Roll(2) == 0) {
       (*spec.mutable_parameters())["mechanism"] = Roll(2) == 0 ? "helper" : "link";
     }

@@ -24,12 +24,16 @@ class FakeLever : public Lever {
   }
   absl::Status Verify() override {
     if (absl::Status status = host_->Step("verify"); !status.ok()) return status;
+    if (host_->removed.count(change_.object()) == 1) {
+      return absl::NotFoundError(absl::StrCat(change_.object(), " does not exist"));
+    }
     return Holds()
                ? absl::OkStatus()
                : absl::AbortedError(absl::StrCat(Key(change_), " was changed by somebody else"));
   }
   absl::Status Restore() override {
     if (absl::Status status = host_->Step("restore"); !status.ok()) return status;
+    if (host_->removed.count(change_.object()) == 1) return absl::OkStatus();
     if (Foreign()) {
       return absl::AbortedError(absl::StrCat(Key(change_), " is somebody else's, left alone"));
     }
@@ -38,6 +42,7 @@ class FakeLever : public Lever {
   }
   absl::Status Residue() override {
     if (absl::Status status = host_->Step("residue"); !status.ok()) return status;
+    if (host_->removed.count(change_.object()) == 1) return absl::OkStatus();
     return Clean() ? absl::OkStatus()
                    : absl::FailedPreconditionError(absl::StrCat(Key(change_), " is not as before"));
   }
@@ -61,8 +66,9 @@ class FakeValue final : public FakeLever {
   Evidence Measure() override {
     Evidence evidence;
     if (change().kind() != "freezer") return evidence;
-    if (first_ns_ == 0 && Holds()) first_ns_ = host()->clock()->Now().boottime_ns;
-    if (Holds()) last_ns_ = host()->clock()->Now().boottime_ns;
+    const bool stopped = Holds() && host()->removed.count(change().object()) == 0;
+    if (first_ns_ == 0 && stopped) first_ns_ = host()->clock()->Now().boottime_ns;
+    if (stopped) last_ns_ = host()->clock()->Now().boottime_ns;
     evidence.first_touch_ns = first_ns_;
     evidence.last_touch_ns = last_ns_;
     evidence.dose.push_back(MakeDose("paused_ns", "ns", last_ns_ - first_ns_));
@@ -87,7 +93,7 @@ class FakeValue final : public FakeLever {
 };
 
 // A helper or a link: there or not, by the fault's id.
-class FakeThing final : public FakeLever {
+class FakeThing : public FakeLever {
  public:
   FakeThing(FakeHost* host, v1::Change change, std::set<std::string>* things)
       : FakeLever(host, std::move(change)), things_(things) {}
@@ -113,6 +119,29 @@ class FakeThing final : public FakeLever {
 
  private:
   std::set<std::string>* things_;
+};
+
+class FakeLink final : public FakeThing {
+ public:
+  FakeLink(FakeHost* host, v1::Change change, bool recovered)
+      : FakeThing(host, std::move(change), &host->links), recovered_(recovered) {}
+
+  Ended OverBy(std::int64_t deadline_ns) override { return {0, deadline_ns}; }
+
+  Evidence Measure() override {
+    Evidence evidence;
+    if (recovered_ && !host()->ledger) {
+      evidence.missing = "nothing kept the counts";
+      return evidence;
+    }
+    evidence.dose.push_back(MakeDose("packets_dropped", "{packet}", host()->dropped));
+    evidence.first_touch_ns = host()->first_drop_ns;
+    evidence.last_touch_ns = host()->last_drop_ns;
+    return evidence;
+  }
+
+ private:
+  const bool recovered_;
 };
 
 v1::Change MakeChange(const char* kind, const std::string& object, const std::string& attribute,
@@ -179,8 +208,8 @@ LeverOr FakeHost::Leak(const LeakSpec& spec) {
 absl::StatusOr<std::vector<std::unique_ptr<Lever>>> FakeHost::Loss(const LossSpec& spec) {
   if (absl::Status status = Step("make"); !status.ok()) return status;
   std::vector<std::unique_ptr<Lever>> levers;
-  levers.push_back(std::make_unique<FakeThing>(
-      this, MakeChange("link", spec.cgroup, "cgroup_skb/ingress", "", spec.fault_id), &links));
+  levers.push_back(std::make_unique<FakeLink>(
+      this, MakeChange("link", spec.cgroup, "cgroup_skb/ingress", "", spec.fault_id), false));
   return levers;
 }
 
@@ -192,6 +221,7 @@ absl::StatusOr<std::string> FakeHost::ReadCgroup(const std::string& cgroup,
                                                  const std::string& controller,
                                                  const std::string& file) {
   if (absl::Status status = Step("make"); !status.ok()) return status;
+  if (removed.count(cgroup) == 1) return absl::NotFoundError(absl::StrCat(cgroup, " is gone"));
   if (file == "cpu.stat") {
     return absl::StrCat("nr_periods 7\nnr_throttled ", throttled_periods, "\nthrottled_time ",
                         throttled_ns, "\n");
@@ -207,18 +237,20 @@ absl::StatusOr<std::string> FakeHost::ControllerVersion(const std::string& /*con
 
 absl::StatusOr<std::string> FakeHost::Resolve(const v1::Target& target) {
   if (target.cgroup() == "/") return absl::InvalidArgumentError("that is the whole machine");
-  if (values.count(target.cgroup() + " freezer.state") == 1) return target.cgroup();
+  const bool exists = values.count(target.cgroup() + " freezer.state") == 1;
+  if (exists && removed.count(target.cgroup()) == 0) return target.cgroup();
   return absl::NotFoundError(absl::StrCat("there is no control group ", target.cgroup()));
 }
 
 absl::Status FakeHost::Probe(absl::string_view kind) {
+  if (kind == "ledger" && !ledger) return absl::FailedPreconditionError("no bpffs");
   return kind == "net_class" ? absl::UnimplementedError("no plane") : absl::OkStatus();
 }
 
 LeverOr FakeHost::Recover(const v1::Change& change) {
   if (absl::Status status = Step("make"); !status.ok()) return status;
   if (change.kind() == "helper") return std::make_unique<FakeThing>(this, change, &helpers);
-  if (change.kind() == "link") return std::make_unique<FakeThing>(this, change, &links);
+  if (change.kind() == "link") return std::make_unique<FakeLink>(this, change, true);
   return std::make_unique<FakeValue>(this, change);
 }
 

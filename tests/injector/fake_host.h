@@ -41,6 +41,14 @@ class FakeHost final : public Host {
   std::int64_t throttled_periods = 0;
   // Dose of every helper.
   std::int64_t held_bytes = 0;
+  // What the program of every link counts, and when it did so first and last; outlives the process
+  // where there is a ledger.
+  std::int64_t dropped = 0;
+  std::int64_t first_drop_ns = 0;
+  std::int64_t last_drop_ns = 0;
+  bool ledger = true;
+  // Groups that are gone.
+  std::set<std::string> removed;
 
   LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
                       const std::string& file, const std::string& value) override;

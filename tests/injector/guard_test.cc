@@ -60,7 +60,8 @@ TEST(Guard, RefusesASecondFaultOnTheSameKnob) {
     return guard.CheckOthers(Changing("second", kind, object, attribute), others);
   };
   EXPECT_THAT(std::string(check("cgroup_value", "/web", "cpu:cpu.max").message()),
-              HasSubstr("fault first (cpu.limit) already changes cpu:cpu.max of /web"));
+              HasSubstr("fault first (cpu.limit, until 00:00:00Z) already changes cpu:cpu.max of "
+                        "/web; end it with `faultline stop first`"));
   EXPECT_FALSE(check("cgroup_value", "/web/worker", "cpu:cpu.max").ok());
   EXPECT_TRUE(check("cgroup_value", "/webx", "cpu:cpu.max").ok());
   EXPECT_TRUE(check("cgroup_value", "/web", "cpu:cpu.weight").ok());
@@ -73,7 +74,8 @@ TEST(Guard, AllowsOnlySoManyAtATime) {
   const v1::FaultState next = Changing("second", "cgroup_value", "/db", "cpu:cpu.max");
   EXPECT_TRUE(guard.CheckOthers(next, {}).ok());
   EXPECT_EQ(guard.CheckOthers(next, {&active}).message(),
-            "1 faults are active and this host allows 1 at a time; stop one or wait");
+            "this host allows 1 faults at a time, and 1 is active: fault first (cpu.limit, until "
+            "00:00:00Z); end one with `faultline stop ID`, or wait until one has ended");
 }
 
 }  // namespace

@@ -32,6 +32,8 @@ TEST(RecoverNet, Refuses_WhatItDidNotWrite) {
       Change("net_class", "eth0", "f100:fe", "htb rate 8000 bit/s"),
       Change("net_class", "eth0", "1:100", "htb rate 8000 bit/s"),
       Change("net_class", "eth0", "1f100:100", "htb rate 8000 bit/s"),
+      Change("net_class", "eth0", "f100:100", "htb rate"),
+      Change("net_class", "eth0", "f100:100", "htb rate 0 bit/s"),
   };
   for (const v1::Change& change : cases) {
     EXPECT_EQ(RecoverNet(change).status().code(), absl::StatusCode::kInvalidArgument)
@@ -51,6 +53,8 @@ TEST(RecoverNet, EarlierBoot_IsOver) {
   EXPECT_EQ((*lever)->change().object(), change.object());
   // Nothing is known of it, which is not zero.
   EXPECT_TRUE((*lever)->Measure().dose.empty());
+  EXPECT_NE((*lever)->Measure().missing, "");
+  EXPECT_EQ((*lever)->OverBy(77).latest_ns, 77) << "the program stopped itself";
 }
 
 TEST(HtbTicks, AreTheTimeOfTheBurst) {

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -79,6 +80,12 @@ class Spinner {
   bool started_ = false;
 };
 
+// When a process was killed and when it was gone.
+struct Killed {
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+};
+
 class FaultTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -101,7 +108,16 @@ class FaultTest : public ::testing::Test {
     }
   }
 
-  std::string Digest() const { return HostDigest(*group_, Id("")); }
+  // The injector, by SIGKILL.
+  Killed Kill() {
+    Killed killed;
+    killed.begin_ns = Clock::System().Now().boottime_ns;
+    EXPECT_EQ(injector_.End(SIGKILL), 128 + SIGKILL);
+    killed.end_ns = Clock::System().Now().boottime_ns;
+    return killed;
+  }
+
+  std::string Digest() const { return HostDigest(*group_, Id(""), devices_); }
   // A fault's id that no other test uses.
   static std::string Id(const std::string& name) { return absl::StrCat("t", getpid(), "-", name); }
   v1::FaultSpec Spec(const std::string& type, const std::string& name, double seconds) const {
@@ -119,7 +135,29 @@ class FaultTest : public ::testing::Test {
 
   std::unique_ptr<TestCgroup> group_;
   InjectorProcess injector_;
+  // Indexes of the devices that belong to the digest.
+  std::set<int> devices_;
   std::string before_;
 };
+
+// Commanded, acked, first touch, last touch, undone; those that happened.
+inline void ExpectEdgesInOrder(const v1::FaultState& state) {
+  const v1::Edges& edges = state.edges();
+  std::int64_t last_ns = edges.commanded().boottime_ns();
+  for (const v1::Edge* edge :
+       {&edges.acked(), &edges.first_touch(), &edges.last_touch(), &edges.undone()}) {
+    if (edge->boottime_ns() == 0) continue;
+    EXPECT_GE(edge->boottime_ns(), last_ns) << state.ShortDebugString();
+    EXPECT_GE(edge->error_ns(), 0);
+    last_ns = edge->boottime_ns();
+  }
+}
+
+// `undone` with its error holds a moment between the two.
+inline void ExpectUndoneCovers(const v1::FaultState& state, const Killed& killed) {
+  const v1::Edge& undone = state.edges().undone();
+  EXPECT_GE(undone.boottime_ns(), killed.begin_ns) << state.ShortDebugString();
+  EXPECT_LE(undone.boottime_ns() - undone.error_ns(), killed.end_ns) << state.ShortDebugString();
+}
 
 }  // namespace faultline

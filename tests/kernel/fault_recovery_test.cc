@@ -10,21 +10,26 @@
 #include <random>
 
 #include "absl/strings/match.h"
-#include "tests/kernel/fault_fixture.h"
+#include "tests/kernel/fault_network.h"
 
 namespace faultline {
 namespace {
 
 constexpr int kKills = 20;
+constexpr std::int64_t kMomentNs = 200 * kNsPerMs;
 
-class Recovery : public FaultTest {
+// On a network and a bpffs of its own, so that network faults have a device and their exact dose.
+class Recovery : public NetFaultTest {
  protected:
   v1::FaultSpec Any(const std::string& type, const std::string& name) const {
     v1::FaultSpec spec = Spec(type, name, 30);
     if (type == "cpu.limit") (*spec.mutable_parameters())["cpus"] = "0.5";
     if (type == "mem.leak") (*spec.mutable_parameters())["bytes"] = "8MiB";
     if (type == "net.loss") (*spec.mutable_parameters())["loss"] = "50%";
-    if (type == "net.loss") (*spec.mutable_parameters())["direction"] = "in";
+    if (type == "net.rate") (*spec.mutable_parameters())["rate"] = "10mbit";
+    if (type == "net.rate") {
+      (*spec.mutable_parameters())["device"] = TestNetwork::kHereDevice;
+    }
     if (absl::StartsWith(type, "sham.")) {
       spec.set_type("sham");
       (*spec.mutable_parameters())["mechanism"] = type.substr(5);
@@ -35,16 +40,21 @@ class Recovery : public FaultTest {
   // Kills the injector between nothing and a little more than a whole Start, so that some kills hit
   // the middle of it; every other time the undo is a new injector's, not --undo.
   void KillAtRandom(const std::string& type) {
+    // A helper sees the end of its pipe a moment after the death.
+    const std::int64_t moment_ns = type == "mem.leak" || type == "sham.helper" ? kMomentNs : 0;
+    const bool outlives = type == "cpu.limit" || type == "process.pause" || type == "sham";
     std::mt19937 random(4711);
     int hit_before_ack = 0;
     for (int i = 0; i < kKills; ++i) {
       SCOPED_TRACE(absl::StrCat(type, " kill ", i));
       const v1::FaultSpec spec = Any(type, absl::StrCat("k", i));
-      const auto delay = std::chrono::microseconds(random() % (i % 4 == 3 ? 100'000 : 8'000));
+      const auto delay = std::chrono::microseconds(random() % (i % 4 == 3   ? 200'000
+                                                               : i % 4 == 1 ? 40'000
+                                                                            : 8'000));
       absl::StatusOr<v1::FaultState> started = absl::UnknownError("not called");
       std::thread caller([&] { started = injector_.Inject(spec); });
       std::this_thread::sleep_for(delay);
-      EXPECT_EQ(injector_.End(SIGKILL), 128 + SIGKILL);
+      const Killed killed = Kill();
       caller.join();
       hit_before_ack += started.ok() ? 0 : 1;
       if (i % 2 == 0) {
@@ -56,8 +66,17 @@ class Recovery : public FaultTest {
       const v1::FaultState state = injector_.Find(spec.id());
       EXPECT_TRUE(state.phase() == v1::PHASE_UNSPECIFIED || state.phase() == v1::PHASE_UNDONE)
           << state.ShortDebugString();
-      if (started.ok()) {
-        EXPECT_EQ(state.reason(), "the injector died");
+      if (state.phase() == v1::PHASE_UNSPECIFIED) continue;
+      ExpectEdgesInOrder(state);
+      if (!started.ok()) continue;
+      EXPECT_EQ(state.reason(), "the injector died");
+      EXPECT_TRUE(state.dose_complete());
+      // What outlives the process ended when it was restored, the rest when it died.
+      if (outlives) {
+        const v1::Edge& undone = state.edges().undone();
+        EXPECT_GE(undone.boottime_ns() - undone.error_ns(), killed.end_ns);
+      } else {
+        ExpectUndoneCovers(state, {killed.begin_ns, killed.end_ns + moment_ns});
       }
     }
     std::printf("%s: %d of %d kills came before the ack\n", type.c_str(), hit_before_ack, kKills);
@@ -78,7 +97,9 @@ TEST_F(Recovery, OfMemLeak_AfterAKillAtARandomMoment) {
 TEST_F(Recovery, OfSham_AfterAKillAtARandomMoment) { KillAtRandom("sham"); }
 TEST_F(Recovery, OfShamByHelper_AfterAKillAtARandomMoment) { KillAtRandom("sham.helper"); }
 
+TEST_F(Recovery, OfShamByLink_AfterAKillAtARandomMoment) { KillAtRandom("sham.link"); }
 TEST_F(Recovery, OfNetLoss_AfterAKillAtARandomMoment) { KillAtRandom("net.loss"); }
+TEST_F(Recovery, OfNetRate_AfterAKillAtARandomMoment) { KillAtRandom("net.rate"); }
 
 TEST_F(Recovery, ShamByLinkAttachesAndDetaches) {
   ASSERT_TRUE(injector_.Inject(Any("sham.link", "s")).ok());

@@ -14,6 +14,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -43,9 +45,12 @@ class InjectorProcess {
   InjectorProcess(const InjectorProcess&) = delete;
   InjectorProcess& operator=(const InjectorProcess&) = delete;
 
-  // Starts it with `more` arguments and waits until it answers.
-  absl::Status Start(const std::vector<std::string>& more = {}) {
-    pid_ = Spawn(more);
+  // Arguments of every start from now on, --undo included.
+  void SetOptions(std::vector<std::string> options) { options_ = std::move(options); }
+
+  // Starts it and waits until it answers.
+  absl::Status Start() {
+    pid_ = Spawn(OwnPlaces());
     for (const char* name : {"root", "agent"}) {
       auto& stub = std::string(name) == "root" ? root_ : agent_;
       // A new channel each time: an old one waits longer and longer between attempts.
@@ -68,10 +73,33 @@ class InjectorProcess {
 
   // Runs `--undo` to its end; its exit status.
   int Undo() {
-    const pid_t pid = Spawn({"--undo"});
+    std::vector<std::string> words = OwnPlaces();
+    words.emplace_back("--undo");
+    return Run(words);
+  }
+
+  // Runs `--undo` and kills it after `us` microseconds.
+  void KillAnUndoAfter(int us) {
+    std::vector<std::string> words = OwnPlaces();
+    words.emplace_back("--undo");
+    const pid_t pid = Spawn(words);
+    std::this_thread::sleep_for(std::chrono::microseconds(us));
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+  }
+
+  // Runs another one with `words` alone, to its end; its exit status. What it writes is in Log().
+  int Run(const std::vector<std::string>& words) {
+    const pid_t pid = Spawn(words);
     int status = 0;
     waitpid(pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+  // All that was written so far.
+  std::string Log() const {
+    std::ifstream in(folder_ / "log");
+    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   }
 
   // Ends it by `signal` and waits; its exit status, or 128 + the signal.
@@ -133,10 +161,14 @@ class InjectorProcess {
   pid_t pid() const { return pid_; }
 
  private:
-  pid_t Spawn(const std::vector<std::string>& more) {
-    std::vector<std::string> words{FAULTLINE_INJECTOR, "--state-dir", folder_ / "state",
-                                   "--run-dir", folder_ / "run"};
-    words.insert(words.end(), more.begin(), more.end());
+  std::vector<std::string> OwnPlaces() const {
+    std::vector<std::string> words{"--state-dir", folder_ / "state", "--run-dir", folder_ / "run"};
+    words.insert(words.end(), options_.begin(), options_.end());
+    return words;
+  }
+
+  pid_t Spawn(std::vector<std::string> words) {
+    words.insert(words.begin(), FAULTLINE_INJECTOR);
     std::vector<char*> argv;
     argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());
@@ -153,6 +185,7 @@ class InjectorProcess {
   }
 
   std::filesystem::path folder_;
+  std::vector<std::string> options_;
   pid_t pid_ = -1;
   std::unique_ptr<v1::Faults::Stub> root_;
   std::unique_ptr<v1::Faults::Stub> agent_;

@@ -13,6 +13,7 @@
 #include "injector/host/link.h"
 #include "injector/host/net_levers.h"
 #include "injector/host/net_rule.h"
+#include "tests/kernel/fault_bpffs.h"
 #include "tests/kernel/net_test.h"
 
 namespace faultline {
@@ -31,6 +32,7 @@ class NetLoss : public NetTest {
     spec.seed = 42;
     spec.devices = {TestNetwork::kHereDevice};
     spec.deadline_ns = BootNs() + kMinute;
+    spec.bpffs = bpffs_.path();
     return spec;
   }
   LossSpec Inbound(std::uint32_t ppm) const {
@@ -43,6 +45,17 @@ class NetLoss : public NetTest {
     spec.outbound = true;
     return spec;
   }
+
+  // The dose outlives its owner, and is no more and no less than what did not arrive.
+  static void ExpectLedger(const v1::Change& change, std::int64_t lost) {
+    const Evidence left = RecoverNet(change).value()->Measure();
+    EXPECT_EQ(left.missing, "");
+    ASSERT_FALSE(left.dose.empty());
+    EXPECT_EQ(left.dose.front().value(), lost);
+    EXPECT_GT(left.first_touch_ns, 0);
+  }
+
+  const TestBpffs bpffs_;
 };
 
 // The numbers of 0..count-1 that the seed's draws let pass.
@@ -265,18 +278,16 @@ TEST_F(NetLoss, OwnerKilled_EndsInboundLossAtOnce) {
     const std::int64_t killed = BootNs();
     kill(owner.pid, SIGKILL);
     std::uint32_t number = 0;
+    std::int64_t lost = 10 - 1;
     do {
       ASSERT_EQ(SendNumbered(sender, 1), 0);
+      ++lost;
       ASSERT_LT(BootNs() - killed, kNsPerSecond);
     } while (recv(target.fd, &number, sizeof(number), MSG_DONTWAIT) < 0);
     slowest_ns = std::max(slowest_ns, BootNs() - killed);
     waitpid(owner.pid, nullptr, 0);
-    // The dose outlives its owner where a bpffs is mounted.
-    const Evidence left = RecoverNet(owner.changes.front()).value()->Measure();
-    if (!left.dose.empty()) {
-      EXPECT_GE(left.dose.front().value(), 10);
-      EXPECT_GT(left.first_touch_ns, 0);
-    }
+    lost -= static_cast<std::int64_t>(ReceiveNumbers(target.fd, 5).size());
+    ExpectLedger(owner.changes.front(), lost);
     Recover(owner.changes);
     const Hook hook{Hook::Kind::kCgroupIngress, group_->path(), ""};
     EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
@@ -451,18 +462,16 @@ TEST_P(NetLossOutbound, OwnerKilled_EndsLossAtOnce) {
     const std::int64_t killed = BootNs();
     kill(owner.pid, SIGKILL);
     std::uint32_t number = 0;
+    std::int64_t lost = 10 - 1;
     do {
       ASSERT_EQ(SendNumbered(target, 1), 0);
+      ++lost;
       ASSERT_LT(BootNs() - killed, kNsPerSecond);
     } while (recv(receiver.fd, &number, sizeof(number), MSG_DONTWAIT) < 0);
     slowest_ns = std::max(slowest_ns, BootNs() - killed);
     waitpid(owner.pid, nullptr, 0);
-    // The dose outlives its owner where a bpffs is mounted.
-    const Evidence left = RecoverNet(owner.changes.front()).value()->Measure();
-    if (!left.dose.empty()) {
-      EXPECT_GE(left.dose.front().value(), 10);
-      EXPECT_GT(left.first_touch_ns, 0);
-    }
+    lost -= static_cast<std::int64_t>(ReceiveNumbers(receiver.fd, 5).size());
+    ExpectLedger(owner.changes.front(), lost);
     Recover(owner.changes);
     const bool tcx = GetParam() == OutboundWay::kTcx;
     const Hook hook{tcx ? Hook::Kind::kTcxEgress : Hook::Kind::kCgroupEgress,
