@@ -48,9 +48,12 @@ bool EveryMetricAvailable(const v1::Schema& schema) {
   return true;
 }
 
-int Check(const Sampler& sampler, bool strict) {
-  std::cout << CapabilityReport(sampler.schema());
-  return strict && !EveryMetricAvailable(sampler.schema()) ? kFailed : 0;
+int Check(const Sampler& sampler, const AgentOptions& options) {
+  std::cout << CapabilityReport(sampler.schema()) << std::flush;
+  if (options.injector.empty()) {
+    LogInfo("no --injector is named: table \"fault\" stays empty, and this node takes no faults");
+  }
+  return options.strict && !EveryMetricAvailable(sampler.schema()) ? kFailed : 0;
 }
 
 int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
@@ -111,7 +114,7 @@ int Main(int argc, char** argv) {
     LogError(sampler.status().message());
     return kFailed;
   }
-  if (options->check) return Check(**sampler, options->strict);
+  if (options->check) return Check(**sampler, *options);
   if (options->strict && !EveryMetricAvailable((*sampler)->schema())) {
     LogError("--strict: not every metric is available here; faultline-agent --check lists them");
     return kFailed;

@@ -57,27 +57,41 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
       "the facts about injected faults, to a collector.",
       "faultline-agent"};
   app.set_version_flag("--version", FAULTLINE_VERSION);
-  app.add_option("--node", options.node, "name of this node (default: the host's name)");
-  app.add_option("--collector", options.collector, "address of the collector")
+  app.footer(
+      "Needs CAP_BPF and CAP_PERFMON, not root; what is missing then, or on this kernel, is told "
+      "by "
+      "--check. SIGTERM and SIGINT end it.");
+  app.add_option("--node", options.node, "name of this node (default: the host's name)")
+      ->type_name("NAME");
+  app.add_option("--collector", options.collector,
+                 "where samples go: PORT on loopback or unix:PATH, as the stream is not encrypted")
+      ->type_name("ADDRESS")
       ->capture_default_str();
   app.add_option("--injector", options.injector,
-                 "socket of this node's injector, e.g. unix:/run/faultline/agent.sock; none: no "
-                 "faults here");
+                 "socket of this node's faultline-injector, e.g. unix:/run/faultline/agent.sock; "
+                 "without it this node takes no faults")
+      ->type_name("ADDRESS");
   app.add_option("--interval", interval, "time between two samples, 10ms to 60s")
+      ->type_name("TIME")
       ->capture_default_str();
   app.add_option("--max-cgroups", options.max_cgroups,
-                 "control groups with a row of their own; the rest is folded into ~other")
+                 "control groups with a row of their own, 1 to 255; the rest is folded into ~other")
+      ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::Range(1, 255));
-  app.add_option("--buffer-bytes", options.buffer_bytes,
-                 "most bytes of samples kept while the collector is away")
+      ->check(CLI::Range(1, 255).description(""));
+  app.add_option(
+         "--buffer-bytes", options.buffer_bytes,
+         "most bytes of samples kept in memory while the collector is away, 64 KiB to 1 GiB; "
+         "what is dropped then is told as a gap")
+      ->type_name("BYTES")
       ->capture_default_str()
-      ->check(CLI::Range(1 << 16, 1 << 30));
+      ->check(CLI::Range(1 << 16, 1 << 30).description(""));
   app.add_flag("--check", options.check,
                "load and attach everything, print what this host can measure, and exit");
   app.add_flag("--strict", options.strict,
-               "fail unless every metric is available by its first choice");
-  app.add_flag("--metrics-doc", options.metrics_doc, "print the catalogue as Markdown and exit");
+               "fail unless every metric is available by its first choice; also with --check");
+  app.add_flag("--metrics-doc", options.metrics_doc,
+               "print the catalogue of metrics as Markdown and exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -214,10 +214,10 @@ static __always_inline void enter(struct cpu_state *cpu, __u64 queued, __u64 now
 }
 
 /*
- * The task that leaves is not the one that was seen to come: a switch was not told. 6.18 on virtual
- * machines that pack their load on few CPUs does so at one switch from idle in some thousands. When
- * the task came is known to the kernel, how long it had waited or slept not any more. A thread that
- * calls exec changes its pid while it runs and is met here too.
+ * The task that leaves or runs is not the one that was seen to come: a switch was not told. 6.18 on
+ * virtual machines that pack their load on few CPUs does so at one switch from idle in some
+ * thousands. When the task came is known to the kernel, how long it had waited or slept not any
+ * more. A thread that calls exec changes its pid while it runs and is met here too.
  */
 static __always_inline void catch_up(bool typed, struct cpu_state *cpu, struct task_struct *prev,
 				     __u32 pid, __u64 now)
@@ -319,15 +319,15 @@ static __always_inline int on_reading(bool typed, struct task_struct *task)
 	struct cpu_state *cpu = bpf_map_lookup_elem(&cpu_busy, &zero);
 	struct cfs_rq *queue = FIELD(typed, task, se.cfs_rq);
 	struct rq *rq = FIELD(typed, queue, rq);
+	__u64 now = FIELD(typed, rq, clock);
 	__u64 runtime = FIELD(typed, task, se.sum_exec_runtime);
 	__u32 pid = FIELD(typed, task, pid);
 
 	if (!cpu)
 		return 0;
-	/* Another one: its coming was not told, and will be caught up when it leaves. */
 	if (cpu->since && cpu->pid != pid)
-		return 0;
-	charge(cpu, FIELD(typed, rq, clock), runtime);
+		catch_up(typed, cpu, task, pid, now);
+	charge(cpu, now, runtime);
 	cpu->pid = pid;
 	cpu->runtime = runtime;
 	if (pid)

@@ -24,6 +24,14 @@ std::vector<std::string> BpfCost::Names() const {
   return names;
 }
 
+absl::Status BpfCost::CanRead(BpfCostField field) {
+  const bool timed = field == BpfCostField::kRunTime || field == BpfCostField::kRunCount;
+  if (!timed || StatsEnabled()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the kernel counts no runs while kernel.bpf_stats_enabled is 0; sysctl -w "
+      "kernel.bpf_stats_enabled=1 before the agent starts, at some 20 ns more per run");
+}
+
 std::optional<std::int64_t> BpfCost::Entries(const Map& map) {
   // Batches of hash maps: 5.6. As large as the map, so that a crowded bucket fits.
   std::vector<char> keys(static_cast<size_t>(map.key_size) * map.capacity);

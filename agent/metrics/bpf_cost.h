@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/status/status.h"
 #include "agent/metrics/metric.h"
 
 namespace faultline {
@@ -29,6 +30,9 @@ class BpfCost {
 
   // "prog:NAME", "map:NAME".
   std::vector<std::string> Names() const;
+
+  // FailedPrecondition: the administrator has not switched that count on.
+  static absl::Status CanRead(BpfCostField field);
 
   // Null where `entity` has no such number, or where the kernel does not keep it: run time and
   // count need the sysctl kernel.bpf_stats_enabled.

@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "bpf/metric.h"
 
@@ -52,6 +53,7 @@ class Loader {
   absl::Status SetFacts(BpfObject* object) const;
   BpfNeeds NeedsOf(const std::string& map) const;
   void Miss(const std::string& map, const absl::Status& reason);
+  std::string HookOf(const std::string& map) const;
 
   const BpfSubject& subject_;
   const BpfHost& host_;
@@ -275,6 +277,16 @@ bool Loader::BlameProgram(const Plan& plan, const std::string& program) {
   return true;
 }
 
+std::string Loader::HookOf(const std::string& map) const {
+  const BpfNeeds needs = NeedsOf(map);
+  std::vector<std::string> hooks;
+  for (const char* program : needs.programs) {
+    const absl::StatusOr<std::string> choice = Choose(program, needs.setting == nullptr);
+    if (choice.ok()) hooks.push_back(sections_.at(*choice));
+  }
+  return absl::StrJoin(hooks, ", ");
+}
+
 LoadedSubject Loader::Load() {
   LoadedSubject result;
   absl::Status status = FindPrograms();
@@ -296,6 +308,8 @@ LoadedSubject Loader::Load() {
       Miss(map, status);
     }
   }
+  result.name = subject_.name;
+  for (const std::string& map : wanted_) result.hooks[map] = HookOf(map);
   result.missing = std::move(missing_);
   return result;
 }

@@ -38,9 +38,13 @@ struct LoadedSubject {
     int iterator = -1;
   };
 
+  // Of the subject.
+  std::string name;
   // Null: nothing works.
   std::unique_ptr<BpfObject> object;
   std::vector<Program> programs;
+  // What fills each wanted map, e.g. "tp_btf/sched_switch".
+  absl::btree_map<std::string, std::string> hooks;
   // Wanted maps that do not work.
   absl::btree_map<std::string, absl::Status> missing;
 

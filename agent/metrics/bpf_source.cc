@@ -74,6 +74,7 @@ class BpfSource final : public Source {
     return table == Table::kBpf ? cost_.Names() : std::vector<std::string>();
   }
   void Read(const Entities& entities, std::vector<Column>* columns) override;
+  std::string Hook(const Field& field) const override;
 
  private:
   using Failures = std::vector<std::pair<size_t, absl::Status>>;
@@ -116,6 +117,7 @@ class BpfSource final : public Source {
 
 absl::Status BpfSource::Add(size_t index, const Field& field) {
   if (const auto* cost = std::get_if<BpfCostField>(&field)) {
+    if (absl::Status status = BpfCost::CanRead(*cost); !status.ok()) return status;
     cost_uses_.emplace_back(index, *cost);
     return absl::OkStatus();
   }
@@ -132,11 +134,26 @@ absl::Status BpfSource::Add(size_t index, const Field& field) {
   return absl::UnimplementedError(absl::StrCat("there is no BPF object ", bpf->object));
 }
 
+std::string BpfSource::Hook(const Field& field) const {
+  const auto* bpf = std::get_if<BpfField>(&field);
+  if (bpf == nullptr) return "";
+  for (const LoadedSubject& subject : subjects_) {
+    if (subject.name != bpf->object) continue;
+    const auto hook = subject.hooks.find(bpf->map);
+    return hook == subject.hooks.end() ? "" : hook->second;
+  }
+  return "";
+}
+
 absl::Status BpfSource::CreateShared() {
   const auto room = static_cast<std::uint32_t>(cgroups_.slots()) *
                     static_cast<std::uint32_t>(cgroups_.tree().hierarchies().size());
   absl::Status status = cgroup_slots_.Create(BPF_MAP_TYPE_HASH, "cgroup_slots", sizeof(cgroup_key),
                                              sizeof(__u32), room);
+  if (absl::IsPermissionDenied(status)) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("BPF needs CAP_BPF and CAP_PERFMON (", status.message(), ")"));
+  }
   if (!status.ok()) return status;
   cost_.AddMap("cgroup_slots", {cgroup_slots_.fd(), sizeof(cgroup_key), sizeof(__u32), room});
   return slots_epoch_.Create(BPF_MAP_TYPE_ARRAY, "slots_epoch", sizeof(__u32), sizeof(__u32), 1);

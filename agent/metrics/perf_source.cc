@@ -54,7 +54,9 @@ absl::Status PerfSource::Denied(int error) const {
   }
   if (error == ENOENT || error == EOPNOTSUPP || error == ENODEV || error == ENOSYS) {
     return absl::UnimplementedError(absl::StrCat(
-        status.message(), "; this CPU, virtual machine or kernel has no such counter"));
+        "this machine has no such hardware counter (PMU); a virtual machine has one only if its "
+        "host passes it on (",
+        status.message(), ")"));
   }
   return status;
 }

@@ -117,25 +117,28 @@ const char* Verdict(v1::Availability availability) {
 
 std::string FieldText(const Field& field) { return std::visit(FieldTexts(), field); }
 
+// What works first, so that what does not stands last, where the eye is.
 std::string CapabilityReport(const v1::Schema& schema) {
   std::string report;
-  int available = 0;
-  int degraded = 0;
-  int missing = 0;
-  for (const v1::TableSchema& table : schema.tables()) {
-    for (const v1::Column& column : table.columns()) {
-      absl::StrAppendFormat(&report, "%-9s  %-52s  %s", Verdict(column.availability()),
-                            absl::StrCat(table.name(), ".", column.name()), column.hook());
-      if (!column.reason().empty()) absl::StrAppend(&report, ": ", column.reason());
-      absl::StrAppend(&report, "\n");
-      available += column.availability() == v1::AVAILABILITY_AVAILABLE ? 1 : 0;
-      degraded += column.availability() == v1::AVAILABILITY_DEGRADED ? 1 : 0;
-      missing += column.availability() == v1::AVAILABILITY_MISSING ? 1 : 0;
+  std::vector<std::string> totals;
+  for (const v1::Availability availability :
+       {v1::AVAILABILITY_AVAILABLE, v1::AVAILABILITY_DEGRADED, v1::AVAILABILITY_MISSING}) {
+    int count = 0;
+    for (const v1::TableSchema& table : schema.tables()) {
+      for (const v1::Column& column : table.columns()) {
+        if (column.availability() != availability) continue;
+        ++count;
+        absl::StrAppendFormat(&report, "%-9s  %-52s  ", Verdict(availability),
+                              absl::StrCat(table.name(), ".", column.name()));
+        // Of a missing one the reason names what was tried.
+        if (availability != v1::AVAILABILITY_MISSING) absl::StrAppend(&report, column.hook());
+        if (availability == v1::AVAILABILITY_DEGRADED) absl::StrAppend(&report, ": ");
+        absl::StrAppend(&report, column.reason(), "\n");
+      }
     }
+    totals.push_back(absl::StrCat(count, " ", Verdict(availability)));
   }
-  absl::StrAppend(&report, available, " available, ", degraded, " degraded, ", missing,
-                  " missing\n");
-  return report;
+  return absl::StrCat(report, absl::StrJoin(totals, ", "), "\n");
 }
 
 std::string MetricsMarkdown() {

@@ -100,6 +100,7 @@ absl::StatusOr<Figures> BenchAgent(const BenchPlace& place) {
                  {place.temp + "/exporter.log", kNobody});
   Clock& clock = Clock::System();
   std::int64_t at = clock.Now().boottime_ns;
+  LogInfo("agent and prometheus-node-exporter at 1 Hz for ", kWarmUpSeconds + kSeconds, " s");
   int series = 0;
   double agent_before = 0;
   double exporter_before = 0;
@@ -119,9 +120,25 @@ absl::StatusOr<Figures> BenchAgent(const BenchPlace& place) {
   const double exporter_cpu = (CpuSeconds(exporter.pid()) - exporter_before) * 100 / kSeconds;
   const char* peer = "prometheus-node-exporter scraped at 1 Hz";
   return Figures{
-      {"agent CPU at 1 Hz", agent_cpu, "% of one CPU", peer, exporter_cpu, 2.0, {}},
-      {"agent memory (PSS)", PssBytes(agent.pid()), "By", peer, PssBytes(exporter.pid()), 2.0, {}},
-      {"series of the peer", static_cast<double>(series), "{series}", "", {}, {}, {}},
+      {"agent CPU at 1 Hz",
+       agent_cpu,
+       "% of one CPU",
+       peer,
+       exporter_cpu,
+       2.0,
+       {},
+       absl::StrCat("user and system time over ", kSeconds,
+                    " s, the collector connected; what its BPF programs cost in other processes' "
+                    "time is in the figures of the programs.")},
+      {"agent memory (PSS)",
+       PssBytes(agent.pid()),
+       "By",
+       peer,
+       PssBytes(exporter.pid()),
+       2.0,
+       {},
+       "of the process; its BPF maps lie in the kernel."},
+      {"series of the peer", static_cast<double>(series), "series", "", {}, {}, {}, ""},
   };
 }
 

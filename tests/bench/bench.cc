@@ -1,29 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ./run bench: runs the named benches, or all, and prints one JSON object on stdout.
+// ./run bench: runs the named benches, or all, and prints one JSON object on stdout. With --doc
+// FILE it measures nothing and prints docs/figures.md as made from such an object ("-": stdin).
 #include <sys/utsname.h>
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "base/log.h"
 #include "tests/bench/figure.h"
+#include "tests/bench/report.h"
 #include "tests/child.h"
 
 namespace faultline {
-
-double Quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const double at = std::ceil(share * static_cast<double>(values.size())) - 1;
-  return values[static_cast<size_t>(std::max(0.0, at))];
-}
 
 namespace {
 
@@ -38,28 +33,6 @@ constexpr std::array<Bench, 3> kBenches{{
     {"injector", BenchInjector},
 }};
 
-nlohmann::json ToJson(const Figure& figure) {
-  nlohmann::json json = {{"name", figure.name}, {"value", figure.value}, {"unit", figure.unit}};
-  json["peer"] = nullptr;
-  json["ratio"] = nullptr;
-  json["reach"] = nullptr;
-  json["met"] = nullptr;
-  std::optional<double> ratio;
-  if (figure.peer_value.has_value()) {
-    json["peer"] = {{"name", figure.peer}, {"value", *figure.peer_value}};
-    if (*figure.peer_value > 0) ratio = figure.value / *figure.peer_value;
-  }
-  if (ratio.has_value()) json["ratio"] = *ratio;
-  if (figure.reach_ratio.has_value()) {
-    json["reach"] = {{"ratio", *figure.reach_ratio}};
-    if (ratio.has_value()) json["met"] = *ratio <= *figure.reach_ratio;
-  } else if (figure.reach_value.has_value()) {
-    json["reach"] = {{"value", *figure.reach_value}};
-    json["met"] = figure.value <= *figure.reach_value;
-  }
-  return json;
-}
-
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 std::string CpuModel() {
@@ -70,8 +43,29 @@ std::string CpuModel() {
   return "unknown";
 }
 
+int PrintDocument(const std::string& file) {
+  std::string report;
+  if (file == "-") {
+    report.assign(std::istreambuf_iterator<char>(std::cin), {});
+  } else {
+    report = Slurp(file);
+  }
+  const absl::StatusOr<std::string> text = FiguresMarkdown(report);
+  if (!text.ok()) {
+    LogError(file, ": ", text.status().message());
+    return 1;
+  }
+  std::cout << *text;
+  return 0;
+}
+
 int Main(int argc, char** argv) {
   const std::vector<std::string> wanted(argv + 1, argv + argc);
+  if (!wanted.empty() && wanted[0] == "--doc") {
+    if (wanted.size() == 2) return PrintDocument(wanted[1]);
+    LogError("--doc takes the file that ./run bench wrote, or - for stdin");
+    return 2;
+  }
   for (const std::string& name : wanted) {
     if (std::none_of(kBenches.begin(), kBenches.end(),
                      [&name](const Bench& bench) { return name == bench.name; })) {
@@ -88,14 +82,14 @@ int Main(int argc, char** argv) {
     if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), bench.name) == wanted.end()) {
       continue;
     }
-    LogInfo("bench ", bench.name, " ...");
+    LogInfo("bench ", bench.name, ": at most two minutes");
     absl::StatusOr<Figures> result = bench.run(place);
     if (!result.ok()) {
       LogError("bench ", bench.name, ": ", result.status().message());
       good = false;
       continue;
     }
-    for (const Figure& figure : *result) figures.push_back(ToJson(figure));
+    for (const Figure& figure : *result) figures.push_back(FigureJson(figure));
   }
   std::string git;
   RunToEnd({"/usr/bin/git", "describe", "--always", "--dirty"}, &git);

@@ -24,6 +24,8 @@ struct Figure {
   // target without either.
   std::optional<double> reach_ratio;
   std::optional<double> reach_value;
+  // What a reader must know to judge the number, in sentences; empty: nothing.
+  std::string note;
 };
 
 using Figures = std::vector<Figure>;
@@ -37,12 +39,14 @@ struct BenchPlace {
 // Each runs for at most two minutes, tells on stderr what it does, and leaves nothing behind.
 // CPU and memory of the agent at 1 Hz beside prometheus-node-exporter scraped at 1 Hz.
 absl::StatusOr<Figures> BenchAgent(const BenchPlace& place);
-// ns per event of every BPF program of the agent beside libbpf-tools' runqlat.
+// ns per event of every BPF program of the agent beside programs of libbpf-tools.
 absl::StatusOr<Figures> BenchBpf(const BenchPlace& place);
-// Time from Start to acked and from the deadline to undone over 200 faults.
+// Time from Start to acked and from the deadline to undone, over 200 faults of each kind.
 absl::StatusOr<Figures> BenchInjector(const BenchPlace& place);
 
 // The value below which `share` (0 to 1) of `values` lie; 0 for none.
 double Quantile(std::vector<double> values, double share);
+// The middle one, or the mean of the middle two; 0 for none.
+double Median(std::vector<double> values);
 
 }  // namespace faultline

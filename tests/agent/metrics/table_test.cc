@@ -4,10 +4,13 @@
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "agent/metrics/metric.h"
 #include "agent/metrics/report.h"
 
@@ -78,23 +81,32 @@ TEST(MetricsMarkdown, IsWhatDocsHolds) {
   EXPECT_EQ(docs, MetricsMarkdown()) << "write it again with faultline-agent --metrics-doc";
 }
 
-TEST(CapabilityReport, OneLinePerColumn_AndTotals) {
+TEST(CapabilityReport, OneLinePerColumn_WhatIsMissingLastAndTotals) {
   v1::Schema schema;
   v1::TableSchema* const table = schema.add_tables();
   table->set_name("host");
   v1::Column* column = table->add_columns();
-  column->set_name("a_ns");
-  column->set_hook("/proc/stat");
-  column->set_availability(v1::AVAILABILITY_AVAILABLE);
-  column = table->add_columns();
   column->set_name("b_ns");
   column->set_hook("tp_btf/x");
   column->set_reason("no such hook");
   column->set_availability(v1::AVAILABILITY_MISSING);
-  const std::string report = CapabilityReport(schema);
-  EXPECT_TRUE(absl::StrContains(report, "available  host.a_ns ")) << report;
-  EXPECT_TRUE(absl::StrContains(report, "tp_btf/x: no such hook\n")) << report;
-  EXPECT_TRUE(absl::EndsWith(report, "1 available, 0 degraded, 1 missing\n")) << report;
+  column = table->add_columns();
+  column->set_name("c_ns");
+  column->set_hook("/proc/vmstat");
+  column->set_reason("coarser");
+  column->set_availability(v1::AVAILABILITY_DEGRADED);
+  column = table->add_columns();
+  column->set_name("a_ns");
+  column->set_hook("/proc/stat");
+  column->set_availability(v1::AVAILABILITY_AVAILABLE);
+  const std::vector<std::string> lines = absl::StrSplit(CapabilityReport(schema), '\n');
+  ASSERT_EQ(lines.size(), 5U);
+  EXPECT_TRUE(absl::StartsWith(lines[0], "available  host.a_ns ")) << lines[0];
+  EXPECT_TRUE(absl::EndsWith(lines[0], " /proc/stat")) << lines[0];
+  EXPECT_TRUE(absl::EndsWith(lines[1], " /proc/vmstat: coarser")) << lines[1];
+  EXPECT_TRUE(absl::StartsWith(lines[2], "missing    host.b_ns ")) << lines[2];
+  EXPECT_TRUE(absl::EndsWith(lines[2], "  no such hook")) << lines[2];
+  EXPECT_EQ(lines[3], "1 available, 1 degraded, 1 missing");
 }
 
 }  // namespace

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bench/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+
+namespace faultline {
+
+double Quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const double at = std::ceil(share * static_cast<double>(values.size())) - 1;
+  return values[static_cast<size_t>(std::max(0.0, at))];
+}
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+nlohmann::json FigureJson(const Figure& figure) {
+  nlohmann::json json = {{"name", figure.name}, {"value", figure.value}, {"unit", figure.unit}};
+  for (const char* key : {"peer", "ratio", "reach", "met", "note"}) json[key] = nullptr;
+  std::optional<double> ratio;
+  if (figure.peer_value.has_value()) {
+    json["peer"] = {{"name", figure.peer}, {"value", *figure.peer_value}};
+    if (*figure.peer_value > 0) ratio = figure.value / *figure.peer_value;
+  }
+  if (ratio.has_value()) json["ratio"] = *ratio;
+  if (figure.reach_ratio.has_value()) {
+    json["reach"] = {{"ratio", *figure.reach_ratio}};
+    if (ratio.has_value()) json["met"] = *ratio <= *figure.reach_ratio;
+  } else if (figure.reach_value.has_value()) {
+    json["reach"] = {{"value", *figure.reach_value}};
+    json["met"] = figure.value <= *figure.reach_value;
+  }
+  if (!figure.note.empty()) json["note"] = figure.note;
+  return json;
+}
+
+namespace {
+
+// About three digits, never an exponent.
+std::string Number(double value) {
+  const double size = std::fabs(value);
+  const int decimals = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
+  return absl::StrFormat("%.*f", decimals, value);
+}
+
+std::string Amount(double value, absl::string_view unit) {
+  if (unit == "By") return absl::StrCat(Number(value / (1 << 20)), " MiB");
+  return absl::StrCat(Number(value), " ", unit);
+}
+
+std::string Reach(const nlohmann::json& reach, absl::string_view unit) {
+  if (reach.is_null()) return "";
+  if (reach.contains("ratio")) return absl::StrCat(Number(reach["ratio"].get<double>()), " x");
+  return Amount(reach.at("value").get<double>(), unit);
+}
+
+std::string Met(const nlohmann::json& met) {
+  if (met.is_null()) return "";
+  return met.get<bool>() ? "yes" : "**no**";
+}
+
+std::string Row(const nlohmann::json& figure) {
+  const auto unit = figure.at("unit").get<std::string>();
+  const nlohmann::json& peer = figure.at("peer");
+  const nlohmann::json& ratio = figure.at("ratio");
+  return absl::StrCat("| ", figure.at("name").get<std::string>(), " | ",
+                      Amount(figure.at("value").get<double>(), unit), " | ",
+                      peer.is_null() ? "" : peer.at("name").get<std::string>(), " | ",
+                      peer.is_null() ? "" : Amount(peer.at("value").get<double>(), unit), " | ",
+                      ratio.is_null() ? "" : Number(ratio.get<double>()), " | ",
+                      Reach(figure.at("reach"), unit), " | ", Met(figure.at("met")), " |\n");
+}
+
+std::string Notes(const nlohmann::json& figures) {
+  std::string missed;
+  std::string rest;
+  for (const nlohmann::json& figure : figures) {
+    const auto name = figure.at("name").get<std::string>();
+    const bool miss = !figure.at("met").is_null() && !figure.at("met").get<bool>();
+    std::string note = figure.value("note", nlohmann::json()).is_null()
+                           ? ""
+                           : figure.at("note").get<std::string>();
+    if (miss && note.empty()) note = "Nobody has said why yet.";
+    if (note.empty()) continue;
+    absl::StrAppend(miss ? &missed : &rest, "- ", name, ": ", note, "\n");
+  }
+  std::string text;
+  if (!missed.empty()) absl::StrAppend(&text, "\n## Not met, and why\n\n", missed);
+  if (!rest.empty()) absl::StrAppend(&text, "\n## What the figures are\n\n", rest);
+  return text;
+}
+
+std::string Document(const nlohmann::json& report) {
+  std::string text = absl::StrCat(
+      "# Figures\n\nMade by `./run bench --doc` from one run of `./run bench`; do not edit.\n\n"
+      "What Faultline costs, beside what people run today, measured in the same run: commit ",
+      report.at("git").get<std::string>(), ", kernel ", report.at("kernel").get<std::string>(),
+      ", ", report.at("cpu").get<std::string>(),
+      ".\n`reach` is the target where there is one: no figure worse than twice the peer's.\n\n"
+      "| figure | value | peer | peer's value | ratio | reach | met |\n"
+      "|---|---|---|---|---|---|---|\n");
+  for (const nlohmann::json& figure : report.at("figures")) absl::StrAppend(&text, Row(figure));
+  return absl::StrCat(text, Notes(report.at("figures")));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FiguresMarkdown(const std::string& report) {
+  // The one library here that throws.
+  try {
+    return Document(nlohmann::json::parse(report));
+  } catch (const nlohmann::json::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("this is not what ./run bench prints: ", error.what()));
+  }
+}
+
+}  // namespace faultline

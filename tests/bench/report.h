@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Figures as the JSON object that ./run bench prints, and that object as docs/figures.md. Pure
+// functions.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "tests/bench/figure.h"
+
+namespace faultline {
+
+// {name, value, unit, peer, ratio, reach, met, note}; null where there is none.
+nlohmann::json FigureJson(const Figure& figure);
+
+// The whole of docs/figures.md. InvalidArgument: `report` is not what ./run bench prints.
+absl::StatusOr<std::string> FiguresMarkdown(const std::string& report);
+
+}  // namespace faultline

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bench/report.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_split.h"
+
+namespace faultline {
+namespace {
+
+const Figures& Sample() {
+  static const Figures figures{
+      {"agent CPU", 0.25, "% of one CPU", "exporter", 1.0, 2.0, {}, ""},
+      {"agent memory", 10 << 20, "By", "exporter", 20 << 20, 2.0, {}, "PSS."},
+      {"program slow", 400, "ns per event", "quick", 100, 2.0, {}, "It does more."},
+      {"program mute", 400, "ns per event", "quick", 100, 2.0, {}, ""},
+      {"program alone", 55.55, "ns per event", "", {}, 2.0, {}, ""},
+      {"start", 1.5, "ms", "", {}, {}, {}, ""},
+      {"bounded", 1.5, "ms", "", {}, {}, 2.0, ""},
+  };
+  return figures;
+}
+
+std::string SampleReport() {
+  nlohmann::json report = {{"git", "abc1234"}, {"kernel", "6.18"}, {"cpu", "A CPU"}};
+  report["figures"] = nlohmann::json::array();
+  for (const Figure& figure : Sample()) report["figures"].push_back(FigureJson(figure));
+  return report.dump();
+}
+
+TEST(FigureJson, HasEveryKeyAndNullWhereThereIsNothing) {
+  const nlohmann::json full = FigureJson(Sample()[2]);
+  EXPECT_EQ(full["name"], "program slow");
+  EXPECT_EQ(full["peer"]["name"], "quick");
+  EXPECT_EQ(full["peer"]["value"], 100);
+  EXPECT_EQ(full["ratio"], 4);
+  EXPECT_EQ(full["reach"]["ratio"], 2);
+  EXPECT_EQ(full["met"], false);
+  EXPECT_EQ(full["note"], "It does more.");
+  const nlohmann::json bare = FigureJson(Sample()[5]);
+  for (const char* key : {"peer", "ratio", "reach", "met", "note"}) {
+    ASSERT_TRUE(bare.contains(key)) << key;
+    EXPECT_TRUE(bare[key].is_null()) << key;
+  }
+  // A target that cannot be judged without its peer is not met and not missed.
+  EXPECT_TRUE(FigureJson(Sample()[4])["met"].is_null());
+  EXPECT_EQ(FigureJson(Sample()[6])["met"], true);
+}
+
+TEST(FiguresMarkdown, TableIsItsInput) {
+  const absl::StatusOr<std::string> text = FiguresMarkdown(SampleReport());
+  ASSERT_TRUE(text.ok()) << text.status();
+  std::vector<std::string> rows;
+  for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
+    if (line.substr(0, 2) == "| ") rows.emplace_back(line);
+  }
+  EXPECT_EQ(rows,
+            (std::vector<std::string>{
+                "| figure | value | peer | peer's value | ratio | reach | met |",
+                "| agent CPU | 0.250 % of one CPU | exporter | 1.00 % of one CPU | 0.250 | 2.00 x "
+                "| yes |",
+                "| agent memory | 10.0 MiB | exporter | 20.0 MiB | 0.500 | 2.00 x | yes |",
+                "| program slow | 400 ns per event | quick | 100 ns per event | 4.00 | 2.00 x | "
+                "**no** |",
+                "| program mute | 400 ns per event | quick | 100 ns per event | 4.00 | 2.00 x | "
+                "**no** |",
+                "| program alone | 55.5 ns per event |  |  |  | 2.00 x |  |",
+                "| start | 1.50 ms |  |  |  |  |  |",
+                "| bounded | 1.50 ms |  |  |  | 2.00 ms | yes |",
+            }));
+  EXPECT_NE(text->find("commit abc1234, kernel 6.18, A CPU"), std::string::npos);
+}
+
+TEST(FiguresMarkdown, EveryMissHasItsSentence) {
+  const std::string text = *FiguresMarkdown(SampleReport());
+  const size_t missed = text.find("## Not met, and why");
+  const size_t rest = text.find("## What the figures are");
+  ASSERT_NE(missed, std::string::npos);
+  ASSERT_LT(missed, rest);
+  const size_t slow = text.find("- program slow: It does more.");
+  const size_t mute = text.find("- program mute: Nobody has said why yet.");
+  EXPECT_TRUE(missed < slow && slow < rest);
+  EXPECT_TRUE(missed < mute && mute < rest);
+  EXPECT_GT(text.find("- agent memory: PSS."), rest);
+}
+
+TEST(FiguresMarkdown, WhatIsNoReportIsRefused) {
+  for (const char* text : {"", "[]", "{}", "{\"figures\": 3}",
+                           R"({"git":"a","kernel":"b","cpu":"c","figures":[{"name":"x"}]})"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown(text).status())) << text;
+  }
+}
+
+TEST(Median, OfOddEvenAndNone) {
+  EXPECT_EQ(Median({}), 0);
+  EXPECT_EQ(Median({3, 1, 2}), 2);
+  EXPECT_EQ(Median({4, 1, 2, 3}), 2.5);
+  EXPECT_EQ(Quantile({4, 1, 2, 3}, 0.5), 2);
+  EXPECT_EQ(Quantile({4, 1, 2, 3}, 0.99), 4);
+}
+
+}  // namespace
+}  // namespace faultline
