@@ -57,6 +57,7 @@ class UplinkToCollectorTest : public testing::Test {
     builder.Frame(second, second * kNsPerSecond, (second + 1) * kNsPerSecond, kOffsetNs);
     // A whole column of nulls in every window: the bits are there and the values are not.
     builder.Row("host", host, {Cell(second), Cell::Null()});
+    builder.batch().mutable_frames(0)->mutable_tables(0)->mutable_columns(1)->clear_values();
     std::int64_t samples = 1;
     for (const std::uint64_t id : ids) {
       const bool null = random_() % 3 == 0;
