@@ -82,9 +82,10 @@ absl::Status Guard::CheckTarget(const std::string& cgroup) const {
   }
   for (const std::string& kept : policy_.protected_cgroups) {
     if (!IsWithin(kept, cgroup) && !IsWithin(cgroup, kept)) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("control group ", cgroup, " touches ", kept,
-                     ", which this host's owner protects; name one outside"));
+    const char* how = cgroup == kept ? " is one" : IsWithin(cgroup, kept) ? " lies in" : " holds";
+    return absl::FailedPreconditionError(absl::StrCat(
+        "control group ", cgroup, how, cgroup == kept ? "" : absl::StrCat(" ", kept, ", one"),
+        " that this host's owner protects (--protect-cgroup); name one outside"));
   }
   return absl::OkStatus();
 }

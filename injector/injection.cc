@@ -240,7 +240,7 @@ bool Injection::Measure() {
   const Evidence evidence = fault_->Measure(*host_, levers_, now.boottime_ns);
   missing_ = evidence.missing;
   TakeDose(evidence);
-  if (!recovered_ && active()) state_.set_read_boottime_ns(now.boottime_ns);
+  if (!recovered_ && active() && missing_.empty()) state_.set_read_boottime_ns(now.boottime_ns);
   v1::Edges* edges = state_.mutable_edges();
   const bool fresh = evidence.first_touch_ns != 0 && edges->first_touch().boottime_ns() == 0;
   if (fresh) Stamp(edges->mutable_first_touch(), now, evidence.first_touch_ns, evidence.error_ns);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/match.h"
 #include "tests/injector/controller_fixture.h"
 
 namespace faultline {
@@ -225,7 +226,10 @@ TEST_F(ControllerTest, EndsWithItsTarget) {
     const v1::Edge& undone = state.edges().undone();
     EXPECT_LE(undone.boottime_ns() - undone.error_ns(), removed_ns);
     EXPECT_LE(undone.error_ns(), 500 * kNsPerMs);
-    // What cpu.stat said last went with the group.
+    // What cpu.stat would have said at the end went with the group.
+    EXPECT_EQ(absl::StrContains(state.reason(), "; its dose is a lower bound, of at most 250ms "),
+              std::string(type) == "cpu.limit")
+        << state.reason();
     EXPECT_EQ(state.dose_complete(), std::string(type) != "cpu.limit") << state.reason();
     world_.host.removed.clear();
     world_.host.AddGroup("/db");

@@ -52,6 +52,19 @@ TEST(Guard, ProtectsGroupsAndWhatHoldsThem) {
   }
 }
 
+TEST(Guard, SaysWhatIsProtected) {
+  const Guard guard({.protected_cgroups = {"/a/b"}});
+  const auto says = [&](const char* cgroup) {
+    const absl::Status refused = guard.CheckTarget(cgroup);
+    // Nobody's privileges would help: the command line must not say "run it as root".
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+    return std::string(refused.message());
+  };
+  EXPECT_THAT(says("/a/b"), HasSubstr("control group /a/b is one that this host's owner protects"));
+  EXPECT_THAT(says("/a/b/c"), HasSubstr("control group /a/b/c lies in /a/b, one that this"));
+  EXPECT_THAT(says("/a"), HasSubstr("control group /a holds /a/b, one that this"));
+}
+
 TEST(Guard, RefusesASecondFaultOnTheSameKnob) {
   const Guard guard({});
   const v1::FaultState active = Changing("first", "cgroup_value", "/web", "cpu:cpu.max");
