@@ -62,8 +62,9 @@ struct Remark {
 constexpr std::array kRemarks{
     Remark{
         "charge_running",
-        "runs once per CPU and reading, not per event, called by an interrupt on a CPU that may "
-        "be asleep with cold caches: at 1 Hz its cost per second is this number times the CPUs."},
+        "once per CPU and reading, not per event, by an interrupt on a CPU that may be asleep: the "
+        "caches are cold, so it stands beside the peer's program on a machine that has nothing to "
+        "do. At 1 Hz its cost per second is this number times the CPUs."},
     Remark{
         "tcp_packet",
         "tcprtt, which is nearest, hooks the same packets by a kprobe and is the peer where that "
