@@ -104,7 +104,10 @@ grpc::Status InjectorLink::WatchOnce(const std::stop_token& stop) {
       stub_->Watch(&context, v1::ListRequest());
   // Returns when the call failed, too.
   reader->WaitForInitialMetadata();
-  Settle(channel_->GetState(false) == GRPC_CHANNEL_READY && LearnAll());
+  const bool connected = channel_->GetState(false) == GRPC_CHANNEL_READY && LearnAll();
+  Settle(connected);
+  // One that does not tell what there is is tried again.
+  if (!connected) context.TryCancel();
   v1::FaultState state;
   while (reader->Read(&state)) Learn(state);
   return reader->Finish();

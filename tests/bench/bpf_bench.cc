@@ -10,14 +10,19 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <system_error>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/bench/bpf_load.h"
@@ -62,8 +67,9 @@ struct Remark {
 constexpr std::array kRemarks{
     Remark{
         "charge_running",
-        "runs once per CPU and reading, not per event, called by an interrupt on a CPU that may "
-        "be asleep with cold caches: at 1 Hz its cost per second is this number times the CPUs."},
+        "once per CPU and reading, not per event, by an interrupt on a CPU that may be asleep: the "
+        "caches are cold, so it stands beside the peer's program on a machine that has nothing to "
+        "do. At 1 Hz its cost per second is this number times the CPUs."},
     Remark{
         "tcp_packet",
         "tcprtt, which is nearest, hooks the same packets by a kprobe and is the peer where that "
@@ -101,9 +107,9 @@ Programs ReadPrograms() {
   return programs;
 }
 
-// Waits until something started has loaded its programs: none has come for a while. The ids that
-// are not in `known`.
-std::set<std::uint32_t> WaitForPrograms(const Programs& known) {
+// Waits until something started has loaded its programs: none that is not in `known` has come for a
+// while.
+void WaitForPrograms(const Programs& known) {
   Clock& clock = Clock::System();
   std::set<std::uint32_t> ids;
   int quiet = 0;
@@ -115,6 +121,22 @@ std::set<std::uint32_t> WaitForPrograms(const Programs& known) {
     }
     quiet = !now.empty() && now == ids ? quiet + 1 : 0;
     ids = std::move(now);
+  }
+}
+
+// The programs that a process holds descriptors of: nobody else's that came at the same time.
+std::set<std::uint32_t> ProgramsOf(pid_t pid) {
+  std::set<std::uint32_t> ids;
+  std::error_code error;
+  const std::string folder = absl::StrCat("/proc/", pid, "/fdinfo");
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    for (const absl::string_view line : absl::StrSplit(Slurp(entry.path()), '\n')) {
+      std::uint32_t id = 0;
+      if (absl::StartsWith(line, "prog_id:") &&
+          absl::SimpleAtoi(absl::StripAsciiWhitespace(line.substr(8)), &id)) {
+        ids.insert(id);
+      }
+    }
   }
   return ids;
 }
@@ -170,10 +192,9 @@ absl::StatusOr<Round> RunRound(const BenchPlace& place, bool agent_first) {
   const Programs before = ReadPrograms();
   Child agent;
   std::vector<Child> peers;
-  std::set<std::uint32_t> ours;
   if (agent_first) {
     agent = StartAgent(place);
-    ours = WaitForPrograms(before);
+    WaitForPrograms(before);
     const Programs known = ReadPrograms();
     peers = StartPeers(place);
     WaitForPrograms(known);
@@ -182,8 +203,9 @@ absl::StatusOr<Round> RunRound(const BenchPlace& place, bool agent_first) {
     WaitForPrograms(before);
     const Programs known = ReadPrograms();
     agent = StartAgent(place);
-    ours = WaitForPrograms(known);
+    WaitForPrograms(known);
   }
+  const std::set<std::uint32_t> ours = ProgramsOf(agent.pid());
   Clock& clock = Clock::System();
   const Programs begin = ReadPrograms();
   clock.WaitUntil(clock.Now().boottime_ns + kQuietNs, {});
@@ -191,7 +213,9 @@ absl::StatusOr<Round> RunRound(const BenchPlace& place, bool agent_first) {
   const absl::Status load = RunBpfLoad(place.temp, clock.Now().boottime_ns + kLoadNs);
   if (!load.ok()) return load;
   Round round{Between(begin, busy, before, ours), Between(busy, ReadPrograms(), before, ours), {}};
-  for (const std::uint32_t id : ours) round.agent.insert(begin.at(id).name);
+  for (const std::uint32_t id : ours) {
+    if (begin.contains(id)) round.agent.insert(begin.at(id).name);
+  }
   if (round.load.ours.empty() || !round.load.peers.contains(kYardstick)) {
     return absl::InternalError(absl::StrCat("no program ran: ", Slurp(place.temp + "/agent.log"),
                                             Slurp(place.temp + "/runqlat.log")));

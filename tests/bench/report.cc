@@ -49,9 +49,10 @@ nlohmann::json FigureJson(const Figure& figure) {
 
 namespace {
 
-// About three digits, never an exponent.
+// About three digits, never an exponent; a whole number stays one.
 std::string Number(double value) {
   const double size = std::fabs(value);
+  if (size >= 1 && value == std::floor(value)) return absl::StrFormat("%.0f", value);
   const int decimals = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
   return absl::StrFormat("%.*f", decimals, value);
 }
