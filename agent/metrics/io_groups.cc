@@ -18,7 +18,8 @@ constexpr std::size_t kMaxKnown = 4096;
 }  // namespace
 
 IoGroups::IoGroups(const CgroupTree& tree) {
-  if (tree.For("blkio") == nullptr) v2_ = tree.V2();
+  const CgroupTree::Hierarchy* const owner = tree.For("blkio");
+  if (owner == nullptr || owner->v2) v2_ = tree.V2();
 }
 
 bool IoGroups::Owns(const Entity& group) {

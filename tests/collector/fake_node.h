@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "faultline/v1/telemetry.grpc.pb.h"
@@ -66,7 +67,11 @@ class FakeNode {
   FakeNode(const FakeNode&) = delete;
   FakeNode& operator=(const FakeNode&) = delete;
 
-  bool Write(const v1::NodeMessage& message) { return stream_->Write(message); }
+  // From any thread; gRPC takes one write at a time.
+  bool Write(const v1::NodeMessage& message) {
+    const std::lock_guard lock(writing_);
+    return stream_->Write(message);
+  }
 
   // Yields Welcome.durable_sequence.
   std::uint64_t Hello(const v1::Hello& hello) {
@@ -94,7 +99,10 @@ class FakeNode {
   }
 
   // Nothing more will be written; the collector ends the stream.
-  void HalfClose() { stream_->WritesDone(); }
+  void HalfClose() {
+    const std::lock_guard lock(writing_);
+    stream_->WritesDone();
+  }
 
   bool Read(v1::CollectorMessage* message) { return stream_->Read(message); }
   v1::CollectorMessage Read() {
@@ -105,7 +113,7 @@ class FakeNode {
 
   // Reads what is left and yields the status that the stream ended with.
   grpc::Status Finish(bool half_close = true) {
-    if (half_close) stream_->WritesDone();
+    if (half_close) HalfClose();
     v1::CollectorMessage message;
     while (stream_->Read(&message)) {
     }
@@ -116,6 +124,7 @@ class FakeNode {
  private:
   std::unique_ptr<v1::Ingest::Stub> stub_;
   grpc::ClientContext context_;
+  std::mutex writing_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::NodeMessage, v1::CollectorMessage>> stream_;
   bool done_ = false;
 };

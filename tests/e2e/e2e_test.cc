@@ -228,11 +228,10 @@ TEST_F(EndToEndTest, CollectorKilled_NothingIsLostOrStoredTwice) {
 struct Windows {
   int labelled = 0;
   int unknown = 0;
-  int transition = 0;
   int after = 0;
 };
 
-TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhereItWasLastSeen) {
+TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhenTheNextOneTakesTheFaultBack) {
   const std::string group = absl::StrCat("faultline-test-", ::getpid(), "-e2e");
   const std::string entity = PathOfExec(group);
   StartAgent({"--interval", "500ms"});
@@ -289,11 +288,12 @@ TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhereItWasLastSeen) {
     EXPECT_FALSE(At(fault, edge).empty()) << edge;
     before = At(fault, edge);
   }
+  // A limit needs nobody: it throttled on until the next injector took it back, which that one read
+  // from the group's own counters. So its end is known as well as any other's.
   const std::int64_t touched = TimeOf(At(fault, "last_touch"));
   const std::int64_t undone = TimeOf(At(fault, "undone"));
-  // It was seen to be gone within seconds, and the error reaches back at least to the last touch.
-  // Times in the file have microseconds.
-  EXPECT_GE(Number(At(fault, "undone_error_ns")), static_cast<double>(undone - touched) - 1e4);
+  EXPECT_GT(touched, killed + 2 * kNsPerSecond);
+  EXPECT_LT(Number(At(fault, "undone_error_ns")), 0.5e9);
   Windows windows;
   for (const CsvRow& row : ReadCsv(out + "/data/cgroup.csv")) {
     if (At(row, "entity") != entity) continue;
@@ -301,11 +301,11 @@ TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhereItWasLastSeen) {
     const std::string& state = At(row, "label_state");
     if (At(row, "label") == "1") {
       ++windows.labelled;
-      // Timestamps have microseconds.
-      EXPECT_LE(time, touched + 1000) << At(row, "timestamp");
-    } else if (time > touched + 1000 && time <= undone) {
-      EXPECT_EQ(state, "transition") << At(row, "timestamp");
-      ++windows.transition;
+      EXPECT_LE(time, killed + kNsPerSecond) << At(row, "timestamp");
+    } else if (time > killed + kNsPerSecond && time < undone) {
+      // It was in force, but nobody saw to it: no claim is made.
+      EXPECT_EQ(state, "unknown") << At(row, "timestamp");
+      ++windows.unknown;
     } else if (time > undone + 600 * kNsPerMs) {
       EXPECT_TRUE(state == "recovery" || state == "normal" || state == "unknown") << state;
       EXPECT_EQ(At(row, "fault_active"), "0") << At(row, "timestamp");
@@ -313,7 +313,7 @@ TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhereItWasLastSeen) {
     }
   }
   EXPECT_GE(windows.labelled, 2);
-  EXPECT_GE(windows.transition, 3);
+  EXPECT_GE(windows.unknown, 3);
   EXPECT_GE(windows.after, 3);
 }
 
