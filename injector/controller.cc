@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "injector/docs.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -280,7 +281,7 @@ void Controller::End(Active& active, v1::Phase final, const std::string& reason)
     Tell(injection.state());
   }
   if (injection.Undo()) {
-    LogInfo("fault ", injection.id(), ": ", v1::Phase_Name(injection.state().phase()),
+    LogInfo("fault ", injection.id(), ": ", PhaseWord(injection.state().phase()),
             injection.state().reason().empty() ? "" : ", ", injection.state().reason());
     SaveAndTell(injection.state());
     return;

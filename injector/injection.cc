@@ -103,8 +103,6 @@ absl::StatusOr<const FaultType*> CheckSpec(const v1::FaultSpec& spec) {
 
 }  // namespace
 
-bool IsFinal(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
-
 absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(
     Host* host, Clock* clock, const v1::FaultSpec& spec, Instant commanded, const Guard& guard,
     absl::Span<const v1::FaultState* const> others) {

@@ -122,7 +122,4 @@ constexpr size_t kMaxFaultIdLength = 64;
 // A fresh random UUID, for faults that the caller did not name.
 std::string NewFaultId();
 
-// True from PHASE_UNDONE on.
-bool IsFinal(v1::Phase phase);
-
 }  // namespace faultline

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "injector/injection.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {

@@ -26,6 +26,7 @@
 #include "injector/options.h"
 #include "injector/planes.h"
 #include "injector/server.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -100,7 +101,7 @@ bool UndoAndTell(Controller& controller) {
     for (const v1::FaultState& state : list.faults()) {
       if (state.spec().id() != recovered.spec().id()) continue;
       std::printf("%s %s %s %s, %s%s%s\n", state.spec().id().c_str(), state.spec().type().c_str(),
-                  state.cgroup().c_str(), v1::Phase_Name(state.phase()).c_str(),
+                  state.cgroup().c_str(), std::string(PhaseWord(state.phase())).c_str(),
                   state.reason().c_str(), state.residue().empty() ? "" : ": ",
                   state.residue().empty() ? "" : state.residue(0).c_str());
     }

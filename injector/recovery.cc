@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "injector/controller.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -26,8 +27,6 @@ constexpr std::chrono::seconds kCommandDeadline{30};
 // The injector's journal keeps what ended; here it is needed until every window that it touches is
 // sampled.
 constexpr std::int64_t kForgetEndedAfterNs = 900 * kNsPerSecond;
-
-bool Final(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
 
 }  // namespace
 
@@ -66,7 +65,7 @@ void InjectorLink::Learn(const v1::FaultState& state) {
     const std::lock_guard lock(mutex_);
     v1::FaultState& known = states_[state.spec().id()];
     // An answer that was overtaken by a later state says nothing new.
-    if (Final(known.phase()) && !Final(state.phase())) return;
+    if (IsFinal(known.phase()) && !IsFinal(state.phase())) return;
     known = state;
   }
   if (on_change_) on_change_(state);
@@ -135,7 +134,7 @@ std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
     const std::lock_guard lock(mutex_);
     *connected = connected_;
     for (const auto& [id, state] : states_) {
-      active = active || !Final(state.phase());
+      active = active || !IsFinal(state.phase());
     }
   }
   if (active && *connected) {
@@ -148,7 +147,7 @@ std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
       const std::lock_guard lock(mutex_);
       for (v1::FaultState& state : *response.mutable_faults()) {
         v1::FaultState& known = states_[state.spec().id()];
-        if (!Final(known.phase())) known = std::move(state);
+        if (!IsFinal(known.phase())) known = std::move(state);
       }
     }
   }
@@ -157,7 +156,7 @@ std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
   std::erase_if(states_, [forget](const auto& entry) {
     const v1::FaultState& state = entry.second;
     const v1::Edges& edges = state.edges();
-    return Final(state.phase()) &&
+    return IsFinal(state.phase()) &&
            std::max(edges.undone().boottime_ns(), edges.commanded().boottime_ns()) < forget;
   });
   result.reserve(states_.size());

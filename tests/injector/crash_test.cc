@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "proto/words.h"
 #include "tests/injector/controller_fixture.h"
 
 namespace faultline {
