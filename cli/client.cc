@@ -18,9 +18,9 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
 
 absl::Status FromServer(const grpc::Status& status) {
   if (status.error_code() != grpc::StatusCode::CANCELLED) return FromGrpc(status);
-  // gRPC's own word for a server that shuts down.
+  // gRPC's own words for a server that shuts down.
   const std::string& why = status.error_message();
-  if (why.empty() || absl::EqualsIgnoreCase(why, "cancelled")) {
+  if (why.empty() || absl::EqualsIgnoreCase(why, "cancelled") || why == "Cancelling all calls") {
     return absl::UnavailableError("the other end ended the call");
   }
   return absl::AbortedError(why);

@@ -50,7 +50,8 @@ absl::string_view WhyNot(absl::string_view message) {
 
 // gRPC's words for a connection that ended under a call.
 bool BrokeOff(absl::string_view message) {
-  for (absl::string_view words : {"Socket closed", "Connection reset", "GOAWAY", "Broken pipe"}) {
+  for (absl::string_view words :
+       {"Socket closed", "Connection reset", "GOAWAY", "Broken pipe", "Cancelling all calls"}) {
     if (absl::StrContains(message, words)) return true;
   }
   return false;

@@ -73,6 +73,9 @@ TEST(FromServer_Cancelled, IsNeverTheUsersCtrlC) {
   };
   EXPECT_EQ(code("CANCELLED"), 3);
   EXPECT_EQ(code(""), 3);
+  EXPECT_EQ(code("Cancelling all calls"), 3);
+  EXPECT_EQ(Plain(absl::UnavailableError("Cancelling all calls"), "unix:/x").message(),
+            "the connection to unix:/x broke off");
   EXPECT_EQ(code("web-1: the fault was stopped before it was begun"), 1);
   EXPECT_TRUE(FromServer(grpc::Status::OK).ok());
 }
