@@ -19,6 +19,8 @@ namespace {
 constexpr std::int64_t kRetryNs = 500 * kNsPerMs;
 // An injector that has not answered a tick's question by then was not seen in that tick.
 constexpr std::chrono::milliseconds kAnswerWithin{200};
+// A question and its answer that took this long: it was this process that stood still.
+constexpr std::chrono::milliseconds kStoodStill{500};
 // The states that a new watch finds.
 constexpr std::chrono::seconds kListDeadline{2};
 // Undo waits for the kernel at most a few seconds; a Halt may undo several faults.
@@ -173,7 +175,7 @@ bool InjectorLink::Take(v1::ListResponse* list) {
   });
 }
 
-bool InjectorLink::Refresh(bool behind) {
+bool InjectorLink::AskAll(bool behind) {
   const auto until = std::chrono::steady_clock::now() + kAnswerWithin;
   v1::ListResponse list;
   if (!Ask(/*active_only=*/!behind, until, &list)) return false;
@@ -182,6 +184,19 @@ bool InjectorLink::Refresh(bool behind) {
   if (!Ask(/*active_only=*/false, until, &list)) return false;
   Take(&list);
   return true;
+}
+
+bool InjectorLink::Refresh(bool behind) {
+  const auto begin = std::chrono::steady_clock::now();
+  const bool seen = AskAll(behind);
+  const auto now = std::chrono::steady_clock::now();
+  if (now - begin < kStoodStill) return seen;
+  // The answer, or that there was none in time, is of before this process was stopped.
+  {
+    std::unique_lock lock(mutex_);
+    answered_.wait_until(lock, now + kAnswerWithin, [this] { return question_ == nullptr; });
+  }
+  return AskAll(/*behind=*/true);
 }
 
 std::vector<v1::FaultState> InjectorLink::States(bool behind, bool* connected) {

@@ -74,6 +74,9 @@ class InjectorLink {
            v1::ListResponse* response);
   // Updates what is known; true if `list` has all that is known as active.
   bool Take(v1::ListResponse* list);
+  // Asks as States does; false: the injector was not seen.
+  bool AskAll(bool behind);
+  // The same, once more if this process did not run meanwhile.
   bool Refresh(bool behind);
   grpc::Status Pass(grpc::ClientContext* context, const v1::Command& command,
                     v1::CommandResult* result);
