@@ -20,7 +20,7 @@ constexpr std::int64_t kRetryNs = 500 * kNsPerMs;
 // An injector that has not answered a tick's question by then was not seen in that tick.
 constexpr std::chrono::milliseconds kAnswerWithin{200};
 // A question and its answer that took this long: it was this process that stood still.
-constexpr std::chrono::milliseconds kStoodStill{500};
+constexpr std::chrono::milliseconds kStoodStill{300};
 // The states that a new watch finds.
 constexpr std::chrono::seconds kListDeadline{2};
 // Undo waits for the kernel at most a few seconds; a Halt may undo several faults.
@@ -147,7 +147,7 @@ bool InjectorLink::Ask(bool active_only, std::chrono::steady_clock::time_point u
   }
   question->request = ListOf(active_only);
   stub_->async()->List(&question->context, &question->request, &question->response,
-                       [this, question](grpc::Status status) {
+                       [this, question](const grpc::Status& status) {
                          const std::lock_guard lock(mutex_);
                          question->ok = status.ok();
                          question_ = nullptr;
