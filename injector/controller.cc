@@ -148,6 +148,9 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
     Wake();
     return applied;
   }
+  for (const std::string& note : active.injection->notes()) {
+    LogInfo("fault ", active.injection->id(), ": note: ", note);
+  }
   const std::int64_t now_ns = clock_->Now().boottime_ns;
   active.next_save_ns = now_ns;
   active.next_verify_ns = now_ns;
