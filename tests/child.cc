@@ -168,7 +168,8 @@ void RemoveLeftGroups(const std::string& name) {
   for (const CgroupTree::Hierarchy& hierarchy : tree->hierarchies()) {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(hierarchy.mount, error)) {
-      absl::string_view rest = entry.path().filename().native();
+      const std::string file = entry.path().filename();
+      absl::string_view rest = file;
       pid_t owner = 0;
       const bool ours = absl::ConsumePrefix(&rest, "faultline-test-") &&
                         absl::ConsumeSuffix(&rest, absl::StrCat("-", name)) &&
