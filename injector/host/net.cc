@@ -245,8 +245,9 @@ absl::Status ProbeRate(const std::vector<std::string>& plane_devices) {
   if (!netlink.ok()) return netlink.status();
   // bfifo, the queue of a class, is a part of every kernel with queueing disciplines.
   if (absl::Status status = (*netlink)->ProbeHtb(); !status.ok()) return status;
-  if (absl::Status status = CheckAnyPlane(**netlink, plane_devices); !status.ok()) return status;
-  return ProbeProgram("steer_rate");
+  // What the kernel lacks before what can be set up.
+  if (absl::Status status = ProbeProgram("steer_rate"); !status.ok()) return status;
+  return CheckAnyPlane(**netlink, plane_devices);
 }
 
 }  // namespace
