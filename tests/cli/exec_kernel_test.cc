@@ -51,6 +51,14 @@ Ended Faultline(std::vector<std::string> words) {
   return run;
 }
 
+// What does not depend on who owns the tree.
+class SpawnTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "changing the user needs root";
+  }
+};
+
 class ExecTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -176,7 +184,7 @@ TEST_F(ExecTest, NamesOfNoGroup_AreUsageErrors) {
   }
 }
 
-TEST_F(ExecTest, Child_DiesWithTheThreadThatMadeIt_AndKeepsItsCapabilities) {
+TEST_F(SpawnTest, Child_DiesWithTheThreadThatMadeIt_AndKeepsItsCapabilities) {
   // A grandchild bound to the child: when the child is killed, it goes too, though it changed user.
   std::array<int, 2> pipe{};
   ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
@@ -217,7 +225,7 @@ TEST_F(ExecTest, Child_DiesWithTheThreadThatMadeIt_AndKeepsItsCapabilities) {
 }
 
 // As a checkout in /root, which only root may enter.
-TEST_F(ExecTest, AnotherUser_RunsAProgramInAFolderThatIsClosedToIt) {
+TEST_F(SpawnTest, AnotherUser_RunsAProgramInAFolderThatIsClosedToIt) {
   const TempDir dir;
   ASSERT_EQ(::chmod(dir.path().c_str(), 0700), 0);
   SpawnSpec spec;
