@@ -6,6 +6,7 @@
 #include <random>
 
 #include "proto/words.h"
+#include "tests/fault_edges.h"
 #include "tests/injector/controller_fixture.h"
 
 namespace faultline {
@@ -13,20 +14,6 @@ namespace {
 
 constexpr const char* kTypes[] = {"cpu.limit", "process.pause", "mem.leak", "net.loss", "sham"};
 constexpr int kTypeCount = 5;
-
-// Those that happened.
-void ExpectEdgesInOrder(const v1::FaultState& state) {
-  const v1::Edges& edges = state.edges();
-  if (state.phase() == v1::PHASE_REFUSED) return;
-  std::int64_t last_ns = edges.commanded().boottime_ns();
-  for (const v1::Edge* edge :
-       {&edges.acked(), &edges.first_touch(), &edges.last_touch(), &edges.undone()}) {
-    if (edge->boottime_ns() == 0) continue;
-    EXPECT_GE(edge->boottime_ns(), last_ns) << state.ShortDebugString();
-    EXPECT_GE(edge->error_ns(), 0);
-    last_ns = edge->boottime_ns();
-  }
-}
 
 // Whether it worked is not the point here.
 void Ignore(const absl::Status& /*status*/) {}

@@ -18,6 +18,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "tests/fault_edges.h"
 #include "tests/kernel/host_digest.h"
 #include "tests/kernel/injector_process.h"
 #include "tests/kernel/test_cgroup.h"
@@ -139,19 +140,6 @@ class FaultTest : public ::testing::Test {
   std::set<int> devices_;
   std::string before_;
 };
-
-// Commanded, acked, first touch, last touch, undone; those that happened.
-inline void ExpectEdgesInOrder(const v1::FaultState& state) {
-  const v1::Edges& edges = state.edges();
-  std::int64_t last_ns = edges.commanded().boottime_ns();
-  for (const v1::Edge* edge :
-       {&edges.acked(), &edges.first_touch(), &edges.last_touch(), &edges.undone()}) {
-    if (edge->boottime_ns() == 0) continue;
-    EXPECT_GE(edge->boottime_ns(), last_ns) << state.ShortDebugString();
-    EXPECT_GE(edge->error_ns(), 0);
-    last_ns = edge->boottime_ns();
-  }
-}
 
 // `undone` with its error holds a moment between the two.
 inline void ExpectUndoneCovers(const v1::FaultState& state, const Killed& killed) {
