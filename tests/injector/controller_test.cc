@@ -23,6 +23,18 @@ class ControllerTest : public ::testing::Test {
   }
   Controller& controller() { return *world_.controller; }
 
+  // Fault "a" was interfered with, and its undo cannot be done before the process dies.
+  void CrashWhileUndoingAnInterference() {
+    world_.host.on_step = [](const std::string& step) {
+      return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
+    };
+    ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+    world_.host.values["/web cpu:cpu.cfs_quota_us"] = "70000";
+    world_.Pass(kNsPerSecond);
+    ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
+    world_.Crash();
+  }
+
   // Refused, in these words, and nothing was changed.
   void ExpectRefused(const v1::FaultSpec& spec, absl::StatusCode code, const std::string& says) {
     const std::string now = world_.host.Digest();
@@ -491,14 +503,7 @@ TEST_F(ControllerTest, AppliesNothing_WhenTheDeadlineIsOverBefore) {
 
 // On its way to an ending that is not "undone" when the process died.
 TEST_F(ControllerTest, KeepsTheEndingOfADeadProcess) {
-  world_.host.on_step = [](const std::string& step) {
-    return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
-  };
-  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
-  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "70000";
-  world_.Pass(kNsPerSecond);
-  ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
-  world_.Crash();
+  ASSERT_NO_FATAL_FAILURE(CrashWhileUndoingAnInterference());
   world_.host.values["/web cpu:cpu.cfs_quota_us"] = "-1";
   world_.Boot();
   const v1::FaultState state = world_.Find("a");
@@ -538,14 +543,7 @@ TEST_F(ControllerTest, ClosesWhatAnotherBootLeft_WithoutTouchingTheHost) {
 
 // The ending that was journaled outlives the boot, whose end undid the fault.
 TEST_F(ControllerTest, KeepsTheInterference_OverAReboot) {
-  world_.host.on_step = [](const std::string& step) {
-    return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
-  };
-  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
-  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "70000";
-  world_.Pass(kNsPerSecond);
-  ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
-  world_.Crash();
+  ASSERT_NO_FATAL_FAILURE(CrashWhileUndoingAnInterference());
   world_.boot_id = "next-boot";
   const std::string rebooted = world_.host.Digest();
   world_.Boot();
