@@ -7,38 +7,34 @@
 
 namespace faultline {
 
-absl::Status Fleet::Check(const std::string& node, const std::string& epoch,
-                          const NodeLink* link) const {
-  const auto found = ways_.find(node);
-  if (found == ways_.end() || found->second.link.get() == link || found->second.epoch == epoch) {
-    return absl::OkStatus();
-  }
-  return absl::AlreadyExistsError(absl::StrCat(
-      "an agent named ", node,
-      " is connected already; give this one another name with --node, or end the other"));
-}
-
-absl::Status Fleet::MayConnect(const std::string& node, const std::string& epoch,
-                               const NodeLink* link) const {
-  const absl::MutexLock lock(&mutex_);
-  return Check(node, epoch, link);
-}
-
-absl::Status Fleet::Connect(const std::string& node, const std::string& epoch,
-                            const std::shared_ptr<NodeLink>& link) {
-  std::shared_ptr<NodeLink> older = link;
+absl::Status Fleet::Claim(const std::string& node, const std::string& epoch,
+                          const std::shared_ptr<NodeLink>& link) {
+  std::shared_ptr<NodeLink> older;
   {
     const absl::MutexLock lock(&mutex_);
-    absl::Status status = Check(node, epoch, link.get());
-    if (!status.ok()) return status;
     Way& way = ways_[node];
+    if (way.link != nullptr && way.link != link && way.epoch != epoch) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          "an agent named ", node,
+          " is connected already; give this one another name with --node, or end the other"));
+    }
     way.epoch = epoch;
-    std::swap(way.link, older);
+    if (way.link != link) {
+      older = std::exchange(way.link, link);
+      way.open = false;
+    }
   }
-  if (older != nullptr && older != link) {
+  if (older != nullptr) {
     older->End(absl::AbortedError("a newer stream of the same node took over"));
   }
   return absl::OkStatus();
+}
+
+bool Fleet::Open(const std::string& node, const NodeLink* link) {
+  const absl::MutexLock lock(&mutex_);
+  const auto found = ways_.find(node);
+  if (found == ways_.end() || found->second.link.get() != link) return false;
+  return !std::exchange(found->second.open, true);
 }
 
 void Fleet::Disconnect(const std::string& node, const NodeLink* link) {
@@ -51,13 +47,15 @@ std::shared_ptr<NodeLink> Fleet::Find(absl::string_view node) const {
   const absl::MutexLock lock(&mutex_);
   // std::map compares with std::string, which Debian's abseil view does not convert to.
   const auto found = ways_.find(std::string(node));
-  return found == ways_.end() ? nullptr : found->second.link;
+  return found == ways_.end() || !found->second.open ? nullptr : found->second.link;
 }
 
 std::vector<std::string> Fleet::Connected() const {
   const absl::MutexLock lock(&mutex_);
   std::vector<std::string> names;
-  for (const auto& entry : ways_) names.push_back(entry.first);
+  for (const auto& [name, way] : ways_) {
+    if (way.open) names.push_back(name);
+  }
   return names;
 }
 

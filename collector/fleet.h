@@ -37,29 +37,27 @@ class NodeLink {
 
 class Fleet {
  public:
-  // Makes `link` the way to `node`, which `epoch` names a start of; an older one of the same start
-  // is ended. AlreadyExists: another agent of that name is connected. One that vanished without a
-  // word is taken for connected until the server's keep-alive notices, half a minute.
-  absl::Status Connect(const std::string& node, const std::string& epoch,
-                       const std::shared_ptr<NodeLink>& link) ABSL_LOCKS_EXCLUDED(mutex_);
-  // What Connect would say; changes nothing.
-  absl::Status MayConnect(const std::string& node, const std::string& epoch,
-                          const NodeLink* link) const ABSL_LOCKS_EXCLUDED(mutex_);
-  // Forgets `node` if `link` is still the way to it.
+  // Takes the name `node` for `link`, of the start of the agent that `epoch` names; an older link
+  // of the same start is ended. Commands find it only after Open. AlreadyExists: another agent has
+  // the name. One that vanished without a word keeps it until the server's keep-alive notices, half
+  // a minute.
+  absl::Status Claim(const std::string& node, const std::string& epoch,
+                     const std::shared_ptr<NodeLink>& link) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Makes `link` reachable if it still has the name; true when it was not before.
+  bool Open(const std::string& node, const NodeLink* link) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Gives the name back if `link` still has it.
   void Disconnect(const std::string& node, const NodeLink* link) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Null: not connected.
+  // Null: not connected, or not yet open.
   std::shared_ptr<NodeLink> Find(absl::string_view node) const ABSL_LOCKS_EXCLUDED(mutex_);
-  // Names, sorted.
+  // Names of the open ones, sorted.
   std::vector<std::string> Connected() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Way {
     std::string epoch;
     std::shared_ptr<NodeLink> link;
+    bool open = false;
   };
-
-  absl::Status Check(const std::string& node, const std::string& epoch, const NodeLink* link) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;
   std::map<std::string, Way, std::less<>> ways_ ABSL_GUARDED_BY(mutex_);

@@ -133,19 +133,18 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     if (!node_.empty() && node_ != hello.node().id()) {
       return Refuse(absl::InvalidArgumentError("a stream belongs to one node"));
     }
-    const std::string name = hello.node().id();
-    const std::string epoch = hello.epoch();
     // Before anything of it is stored.
-    const absl::Status free = parts_.fleet->MayConnect(name, epoch, this);
-    if (!free.ok()) return Refuse(free);
-    parts_.store->SaveHello(std::move(hello), [self = shared_from_this(), name,
-                                               epoch](absl::StatusOr<HelloOutcome> outcome) {
-      self->OnHelloSaved(name, epoch, std::move(outcome));
-    });
+    const absl::Status claimed =
+        parts_.fleet->Claim(hello.node().id(), hello.epoch(), shared_from_this());
+    if (!claimed.ok()) return Refuse(claimed);
+    node_ = hello.node().id();
+    parts_.store->SaveHello(std::move(hello),
+                            [self = shared_from_this()](absl::StatusOr<HelloOutcome> outcome) {
+                              self->OnHelloSaved(std::move(outcome));
+                            });
   }
 
-  void OnHelloSaved(const std::string& name, const std::string& epoch,
-                    absl::StatusOr<HelloOutcome> outcome) {
+  void OnHelloSaved(absl::StatusOr<HelloOutcome> outcome) {
     if (absl::IsInvalidArgument(outcome.status())) return Refuse(outcome.status());
     if (!outcome.ok()) return GiveUp(outcome.status());
     schemas_ = std::move(outcome->schemas);
@@ -154,11 +153,7 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     message.mutable_welcome()->set_realtime_ns(parts_.clock->Now().realtime_ns);
     // Before the node can be reached: commands come after Welcome.
     Write(std::move(message));
-    const bool first = node_.empty();
-    const absl::Status connected = parts_.fleet->Connect(name, epoch, shared_from_this());
-    if (!connected.ok()) return Refuse(connected);
-    node_ = name;
-    if (first) LogInfo("node ", node_, " connected");
+    if (parts_.fleet->Open(node_, this)) LogInfo("node ", node_, " connected");
     Read();
   }
 

@@ -314,6 +314,30 @@ TEST_F(IngestTest, SecondAgentOfANameIsRefusedAsLongAsTheFirstIsThere) {
   EXPECT_EQ(again->Hello(TestHello("n1", other)), 0U);
 }
 
+TEST_F(IngestTest, OfTwoAgentsThatSayOneNameAtOnceOneIsTakenAndNothingOfTheOtherStored) {
+  for (int round = 0; round < 20; ++round) {
+    const std::string name = absl::StrCat("n", round);
+    std::unique_ptr<FakeNode> nodes[] = {Connect(), Connect()};
+    for (int i = 0; i < 2; ++i) {
+      v1::NodeMessage message;
+      *message.mutable_hello() = TestHello(name, absl::StrCat("epoch-of-agent-", i));
+      EXPECT_TRUE(nodes[i]->Write(message));
+    }
+    int welcome = 0;
+    for (const auto& node : nodes) {
+      v1::CollectorMessage message;
+      if (node->Read(&message)) {
+        EXPECT_TRUE(message.has_welcome());
+        ++welcome;
+      } else {
+        EXPECT_EQ(node->Finish(false).error_code(), grpc::StatusCode::ALREADY_EXISTS);
+      }
+    }
+    EXPECT_EQ(welcome, 1);
+    EXPECT_EQ(Count("SELECT count(*) FROM epochs"), round + 1);
+  }
+}
+
 TEST_F(IngestTest, WrongHelloEndsTheStreamWithTheReason) {
   const auto with = [](auto change) {
     v1::Hello hello = TestHello("n1", kIngestEpoch);
