@@ -147,9 +147,11 @@ bool InjectorLink::Ask(bool active_only, std::chrono::steady_clock::time_point u
   }
   question->request = ListOf(active_only);
   stub_->async()->List(&question->context, &question->request, &question->response,
-                       [this, question](const grpc::Status& status) {
+                       // Not an owner: its context holds the channel, and gRPC's thread that
+                       // would let go of the channel last would wait for its own end.
+                       [this](const grpc::Status& status) {
                          const std::lock_guard lock(mutex_);
-                         question->ok = status.ok();
+                         question_->ok = status.ok();
                          question_ = nullptr;
                          answered_.notify_all();
                        });
