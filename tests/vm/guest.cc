@@ -56,9 +56,9 @@ std::vector<std::string> Guest::Arguments() const {
       kQemu, "-accel", "tcg,thread=multi",
       // 6.12 does not get past a CMPXCHG16B of QEMU's.
       "-cpu", "max,-cx16", "-smp", absl::StrCat(options_.cpus), "-m",
-      absl::StrCat(options_.memory_mib), "-display", "none", "-monitor", "none", "-no-reboot",
-      "-serial", "file:" + console(), "-kernel",
-      absl::StrCat(ImageDir(), "/vmlinuz-", options_.kernel), "-append",
+      absl::StrCat(options_.memory_mib), "-nodefaults", "-display", "none", "-no-reboot", "-serial",
+      "file:" + console(), "-kernel", absl::StrCat(ImageDir(), "/vmlinuz-", options_.kernel),
+      "-append",
       absl::StrCat("root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 systemd.hostname=",
                    options_.name),
       "-drive", absl::StrCat("file=", disk(), ",if=none,id=disk,format=qcow2"), "-device",
