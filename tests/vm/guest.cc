@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/vm/guest.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/clock.h"
+#include "base/status.h"
+
+namespace faultline {
+namespace {
+
+constexpr char kQemu[] = "/usr/bin/qemu-system-x86_64";
+constexpr std::int64_t kBootNs = 120 * kNsPerSecond;
+constexpr std::int64_t kRetryNs = 100 * kNsPerMs;
+
+std::int64_t NowNs() { return Clock::System().Now().boottime_ns; }
+
+void Pause() { Clock::System().WaitUntil(NowNs() + kRetryNs, {}); }
+
+}  // namespace
+
+std::string Guest::ImageDir() {
+  const char* const dir = std::getenv("FAULTLINE_VM_IMAGE");
+  return dir == nullptr ? "" : dir;
+}
+
+absl::StatusOr<std::unique_ptr<Guest>> Guest::Boot(const Options& options, const std::string& dir) {
+  std::unique_ptr<Guest> guest(new Guest(options, dir));
+  std::string said;
+  const int made = RunToEnd({"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
+                             ImageDir() + "/disk.img", guest->disk()},
+                            &said);
+  if (made != 0) return absl::InternalError(absl::StrCat("make a disk: ", said));
+  if (absl::Status status = guest->Start(); !status.ok()) return status;
+  return guest;
+}
+
+Guest::~Guest() { CutPower(); }
+
+std::vector<std::string> Guest::Arguments() const {
+  std::vector<std::string> words{
+      kQemu, "-accel", "tcg,thread=multi",
+      // 6.12 does not get past a CMPXCHG16B of QEMU's.
+      "-cpu", "max,-cx16", "-smp", absl::StrCat(options_.cpus), "-m",
+      absl::StrCat(options_.memory_mib), "-nodefaults", "-display", "none", "-no-reboot", "-serial",
+      "file:" + console(), "-kernel", absl::StrCat(ImageDir(), "/vmlinuz-", options_.kernel),
+      "-append",
+      absl::StrCat("root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 systemd.hostname=",
+                   options_.name),
+      "-drive", absl::StrCat("file=", disk(), ",if=none,id=disk,format=qcow2"), "-device",
+      "nvme,drive=disk,serial=faultline", "-device", "virtio-serial-pci", "-chardev",
+      absl::StrCat("socket,id=port,path=", socket(), ",server=on,wait=off"), "-device",
+      "virtserialport,chardev=port,name=faultline"};
+  if (options_.network.empty()) {
+    words.insert(words.end(), {"-nic", "none"});
+  } else {
+    words.insert(words.end(),
+                 {"-netdev", options_.network + ",id=net", "-device", "virtio-net-pci,netdev=net"});
+  }
+  return words;
+}
+
+absl::Status Guest::Start() {
+  unlink(socket().c_str());
+  qemu_ = Child(Arguments(), {absl::StrCat(dir_, "/", options_.name, ".qemu"), -1});
+  const std::int64_t until_ns = NowNs() + kBootNs;
+  if (absl::Status status = Connect(until_ns); !status.ok()) return status;
+  absl::StatusOr<std::string> line = ReadLine(until_ns);
+  if (line.ok() && *line == "ready") return absl::OkStatus();
+  return WithContext(line.ok() ? absl::InternalError(*line) : line.status(),
+                     absl::StrCat("boot ", options_.name, ", see ", console()));
+}
+
+absl::Status Guest::Connect(std::int64_t until_ns) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (socket().size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat(socket(), " is too long for a socket"));
+  }
+  std::memcpy(address.sun_path, socket().c_str(), socket().size());
+  port_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  while (connect(port_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    if (!qemu_.running()) {
+      return absl::UnavailableError(
+          absl::StrCat("QEMU ended: ", Slurp(absl::StrCat(dir_, "/", options_.name, ".qemu"))));
+    }
+    if (NowNs() > until_ns) return ErrnoStatus(errno, absl::StrCat("connect to ", socket()));
+    Pause();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Guest::Fill(std::int64_t until_ns) {
+  pollfd readable{port_, POLLIN, 0};
+  const std::int64_t left_ms = (until_ns - NowNs()) / kNsPerMs;
+  if (left_ms <= 0) return absl::DeadlineExceededError("the guest does not answer");
+  if (poll(&readable, 1, static_cast<int>(left_ms)) < 0 && errno != EINTR) {
+    return ErrnoStatus(errno, "poll");
+  }
+  if (readable.revents == 0) return absl::OkStatus();
+  std::array<char, 65536> buffer;
+  const ssize_t size = read(port_, buffer.data(), buffer.size());
+  if (size <= 0) return absl::UnavailableError("the guest is off");
+  received_.append(buffer.data(), static_cast<std::size_t>(size));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Guest::ReadLine(std::int64_t until_ns) {
+  while (received_.find('\n') == std::string::npos) {
+    if (absl::Status status = Fill(until_ns); !status.ok()) return status;
+  }
+  std::string line = received_.substr(0, received_.find('\n'));
+  received_.erase(0, line.size() + 1);
+  return line;
+}
+
+absl::StatusOr<Guest::Result> Guest::Run(const std::string& command, std::int64_t timeout_ns) {
+  if (port_ < 0) return absl::UnavailableError("the guest is off");
+  const std::int64_t until_ns = NowNs() + timeout_ns;
+  const std::string request = absl::Base64Escape(command) + "\n";
+  if (send(port_, request.data(), request.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(request.size())) {
+    return absl::UnavailableError("the guest takes no command");
+  }
+  absl::StatusOr<std::string> line = ReadLine(until_ns);
+  if (!line.ok()) return line.status();
+  const std::pair<std::string, std::string> words = absl::StrSplit(*line, ' ');
+  Result result;
+  std::size_t size = 0;
+  if (!absl::SimpleAtoi(words.first, &result.status) || !absl::SimpleAtoi(words.second, &size)) {
+    return absl::InternalError(absl::StrCat("the guest answered \"", *line, "\""));
+  }
+  while (received_.size() < size) {
+    if (absl::Status status = Fill(until_ns); !status.ok()) return status;
+  }
+  result.output = received_.substr(0, size);
+  received_.erase(0, size);
+  return result;
+}
+
+void Guest::Disconnect() {
+  if (port_ >= 0) close(port_);
+  port_ = -1;
+  received_.clear();
+}
+
+void Guest::CutPower() {
+  qemu_.Signal(SIGKILL);
+  qemu_.End();
+  Disconnect();
+}
+
+absl::Status Guest::PowerOff() {
+  (void)Run("systemctl poweroff --no-block", 20 * kNsPerSecond);
+  if (qemu_.Wait(120 * kNsPerSecond) < 0) {
+    CutPower();
+    return absl::DeadlineExceededError("the guest did not power off within two minutes");
+  }
+  Disconnect();
+  return absl::OkStatus();
+}
+
+}  // namespace faultline

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A whole machine: Debian 12 with systemd under QEMU, on a disk of its own that starts as the image
+// of tests/vm/image. It is emulated in software, as a /dev/kvm that is there may still hang, so it
+// is some ten times slower than the host. Root's commands run in it through a virtual serial port.
+// Ended with its files by the destructor; by the kernel if the test itself dies. One thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "tests/child.h"
+
+namespace faultline {
+
+class Guest {
+ public:
+  struct Options {
+    // Host name, and name of its log.
+    std::string name = "guest";
+    // As image calls it: "5.10", "6.1" or "6.12".
+    std::string kernel = "6.1";
+    int memory_mib = 1024;
+    int cpus = 2;
+    // Ethernet between two guests, as QEMU's -netdev takes it, without its id; empty: none.
+    std::string network;
+  };
+  struct Result {
+    int status = -1;
+    // Standard output and error output.
+    std::string output;
+  };
+
+  // Folder with the image, from the environment (FAULTLINE_VM_IMAGE); empty: none was made.
+  static std::string ImageDir();
+
+  // Starts it and waits until it takes commands, at most two minutes. `dir` takes its disk, console
+  // and sockets, and outlives it.
+  static absl::StatusOr<std::unique_ptr<Guest>> Boot(const Options& options,
+                                                     const std::string& dir);
+  ~Guest();
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+
+  // Runs `command` with bash as root. DeadlineExceeded: no answer after `timeout_ns`, in which case
+  // no further command is possible; Unavailable: the guest is off.
+  absl::StatusOr<Result> Run(const std::string& command, std::int64_t timeout_ns);
+
+  // As if somebody pulled the plug: what was not written to the disk is lost.
+  void CutPower();
+  // After CutPower: boots the same disk again.
+  absl::Status Start();
+  // Orderly: systemd stops everything first. The guest is off afterwards.
+  absl::Status PowerOff();
+
+  // What the guest's kernel and systemd printed.
+  std::string console() const { return dir_ + "/" + options_.name + ".console"; }
+
+ private:
+  Guest(Options options, std::string dir) : options_(std::move(options)), dir_(std::move(dir)) {}
+  std::string disk() const { return dir_ + "/" + options_.name + ".qcow2"; }
+  std::string socket() const { return dir_ + "/" + options_.name + ".port"; }
+  std::vector<std::string> Arguments() const;
+  absl::Status Connect(std::int64_t until_ns);
+  // Up to and without the end of line.
+  absl::StatusOr<std::string> ReadLine(std::int64_t until_ns);
+  absl::Status Fill(std::int64_t until_ns);
+  void Disconnect();
+
+  const Options options_;
+  const std::string dir_;
+  Child qemu_;
+  int port_ = -1;
+  // Read and not yet taken.
+  std::string received_;
+};
+
+}  // namespace faultline
