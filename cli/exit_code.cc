@@ -41,6 +41,13 @@ absl::Status Plain(const absl::Status& status, absl::string_view where) {
     return absl::PermissionDeniedError(absl::StrCat("you may not connect to ", where));
   }
   absl::string_view why = "nobody answers there";
+  // BoringSSL's and OpenSSL's words for a chain that does not end in ca.pem or is out of date.
+  if (absl::StrContains(status.message(), "certificate verify failed")) {
+    why = "its certificate is not of the authority in ca.pem, or not valid now";
+  }
+  if (absl::StrContains(status.message(), "is no collector")) {
+    why = "who answers shows no collector's certificate";
+  }
   if (absl::StrContains(status.message(), "Connection refused")) why = "connection refused";
   if (absl::StrContains(status.message(), "No such file")) why = "there is no such socket";
   return absl::UnavailableError(absl::StrCat("cannot connect to ", where, ": ", why));
