@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/client.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/status.h"
 
 namespace faultline::cli {
 namespace {
@@ -14,6 +16,16 @@ absl::Status CheckOwn(const TlsOptions& tls) {
 }
 
 }  // namespace
+
+absl::Status FromServer(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::CANCELLED) return FromGrpc(status);
+  // gRPC's own words for a server that shuts down.
+  const std::string& why = status.error_message();
+  if (why.empty() || absl::EqualsIgnoreCase(why, "cancelled") || why == "Cancelling all calls") {
+    return absl::UnavailableError("the other end ended the call");
+  }
+  return absl::AbortedError(why);
+}
 
 absl::StatusOr<Client> Client::Dial(const std::string& address, const TlsOptions& tls) {
   const auto credentials = DialCredentials(address, tls, Role::kOperator);

@@ -48,8 +48,8 @@ class Uplink {
   using Stream = grpc::ClientReaderWriterInterface<v1::NodeMessage, v1::CollectorMessage>;
 
   void Run(const std::stop_token& stop);
-  // One stream from Hello to its end; true if the collector welcomed us.
-  bool Converse(const std::stop_token& stop);
+  // One stream from Hello to its end; true if the collector welcomed us, else *why not.
+  bool Converse(const std::stop_token& stop, std::string* why);
   void Receive(Stream* stream);
   // False: the stream is of no use any more.
   bool Take(v1::CollectorMessage* message);
@@ -61,8 +61,6 @@ class Uplink {
   const v1::Hello hello_;
   Outbox* const outbox_;
   std::unique_ptr<v1::Ingest::Stub> stub_;
-  // Why the last stream did not come about; of the thread that runs them.
-  std::string silence_;
 
   std::mutex mutex_;
   std::condition_variable_any changed_;
