@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "agent/agent.h"
 #include "agent/labels/injector_link.h"
 #include "agent/metrics/report.h"
@@ -18,6 +19,7 @@
 #include "agent/options.h"
 #include "agent/uplink/outbox.h"
 #include "agent/uplink/uplink.h"
+#include "base/credentials.h"
 #include "base/log.h"
 
 namespace faultline {
@@ -56,6 +58,14 @@ int Check(const Sampler& sampler, const AgentOptions& options) {
   return options.strict && !EveryMetricAvailable(sampler.schema()) ? kFailed : 0;
 }
 
+// A node's clock may be what is wrong, and a new certificate on its way: no reason not to sample.
+void WarnOfTime(const AgentOptions& options) {
+  if (!NeedsTls(options.collector, options.tls)) return;
+  const auto own = ReadOwnCertificate(options.tls, Role::kNode);
+  const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
+  if (!timely.ok()) LogWarning(timely.message(), "; until then no collector will answer");
+}
+
 int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
   Outbox outbox(RandomEpoch(), static_cast<size_t>(options.buffer_bytes));
   v1::Hello hello;
@@ -64,9 +74,16 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
   *hello.mutable_schema() = sampler->schema();
   hello.set_interval_ns(options.interval_ns);
 
+  const auto credentials = DialCredentials(options.collector, options.tls, Role::kNode);
+  if (!credentials.ok()) {
+    LogError(credentials.status().message());
+    return kFailed;
+  }
+  WarnOfTime(options);
   InjectorLink injector(options.injector);
-  Uplink uplink(options.collector, hello, &outbox,
-                [&injector](const v1::Command& command) { return injector.Call(command); });
+  Uplink uplink(
+      options.collector, hello, &outbox,
+      [&injector](const v1::Command& command) { return injector.Call(command); }, *credentials);
   injector.Start([&uplink](const v1::FaultState& state) { uplink.Tell(state); });
   // So that the first tick knows of an injector that is there.
   injector.AwaitFirstTry(kInjectorNs);
@@ -101,6 +118,7 @@ int Main(int argc, char** argv) {
     std::cout << MetricsMarkdown();
     return 0;
   }
+  KeepGrpcQuiet();
   // Before any thread exists, so that all of them leave these to sigwait.
   sigset_t signals;
   ::sigemptyset(&signals);

@@ -4,20 +4,15 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <array>
 #include <iostream>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/status.h"
 
 namespace faultline {
 namespace {
-
-// Same rule as the collector's, which refuses other names.
-constexpr size_t kMaxNodeName = 64;
 
 std::string HostName() {
   std::array<char, 256> name{};
@@ -25,25 +20,18 @@ std::string HostName() {
   return name.data();
 }
 
-absl::Status CheckNode(const std::string& node) {
-  const bool good = !node.empty() && node.size() <= kMaxNodeName &&
-                    std::all_of(node.begin(), node.end(), [](char c) {
-                      return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' ||
-                             c == '_' || c == '-';
-                    });
-  if (good) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("--node \"", node, "\": 1 to ", kMaxNodeName,
-                                                 " letters, digits, '.', '_' or '-' are allowed"));
-}
-
-absl::Status CheckCollector(const std::string& address) {
-  for (const char* prefix : {"unix:", "127.", "localhost:", "[::1]:"}) {
-    if (absl::StartsWith(address, prefix)) return absl::OkStatus();
+// The node's name is what its certificate says, where it needs one.
+absl::Status NameByCertificate(bool named, AgentOptions* options) {
+  absl::StatusOr<OwnCertificate> own = ReadOwnCertificate(options->tls, Role::kNode);
+  if (!own.ok()) return WithContext(own.status(), "--collector " + options->collector);
+  if (named && options->node != own->peer.name) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--node ", options->node, ": the certificate says that this is node ",
+                     own->peer.name, "; leave --node out, or `faultline tls node ", options->node,
+                     "` makes another certificate"));
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--collector ", address,
-      ": only loopback (127.0.0.1:PORT) or unix:PATH, as the stream is not encrypted; forward a "
-      "local port to the collector, for example with ssh -L 4640:127.0.0.1:4640 HOST"));
+  options->node = own->peer.name;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -61,12 +49,19 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
       "Needs CAP_BPF and CAP_PERFMON, not root; what is missing then, or on this kernel, is told "
       "by "
       "--check. SIGTERM and SIGINT end it.");
-  app.add_option("--node", options.node, "name of this node (default: the host's name)")
-      ->type_name("NAME");
+  const CLI::Option* const node =
+      app.add_option("--node", options.node,
+                     "name of this node (default: what its certificate says, else the host's name)")
+          ->type_name("NAME");
   app.add_option("--collector", options.collector,
-                 "where samples go: PORT on loopback or unix:PATH, as the stream is not encrypted")
+                 "where samples go: HOST:PORT or unix:PATH; beyond loopback with TLS only")
       ->type_name("ADDRESS")
       ->capture_default_str();
+  app.add_option("--tls", options.tls.folder,
+                 absl::StrCat("folder with ca.pem, cert.pem and key.pem of this node; named, they "
+                              "are used on loopback too (beyond it without --tls: ",
+                              kTlsFolder, ")"))
+      ->type_name("DIR");
   app.add_option("--injector", options.injector,
                  "socket of this node's faultline-injector, e.g. unix:/run/faultline/agent.sock; "
                  "without it this node takes no faults")
@@ -105,8 +100,15 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
         "--interval \"", interval, "\": give a time from 10ms to 60s, e.g. 1s or 100ms"));
   }
   options.interval_ns = absl::ToInt64Nanoseconds(parsed);
-  if (absl::Status status = CheckNode(options.node); !status.ok()) return status;
-  if (absl::Status status = CheckCollector(options.collector); !status.ok()) return status;
+  if (absl::Status status = CheckPeerName(options.node); !status.ok()) {
+    return WithContext(status, "--node");
+  }
+  const bool talks = !options.check && !options.metrics_doc;
+  if (talks && NeedsTls(options.collector, options.tls)) {
+    if (absl::Status status = NameByCertificate(node->count() != 0, &options); !status.ok()) {
+      return status;
+    }
+  }
   return options;
 }
 

@@ -8,15 +8,18 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/credentials.h"
 
 namespace faultline {
 
 struct AgentOptions {
-  // Name of this node in the fleet; default: the host's name.
+  // Name of this node in the fleet; default: what its certificate says, without one the host's
+  // name.
   std::string node;
-  // Where samples go, as gRPC writes addresses. Loopback or unix: only, until there is transport
-  // security.
+  // Where samples go, as gRPC writes addresses. Beyond loopback only with TLS.
   std::string collector = "127.0.0.1:4640";
+  // Certificates of this node and of the authority of its collector.
+  TlsOptions tls;
   // Socket of the node's injector; empty: there is none.
   std::string injector;
   // Time between two ticks, ns; 10 ms to 60 s.

@@ -2,16 +2,17 @@
 #include "cli/client.h"
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/status.h"
 
 namespace faultline::cli {
 namespace {
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  // A proxy of the environment is for the web, not for a Unix socket or the loopback.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+// A command is over in a moment: what would be refused at the other end is said here, in words.
+absl::Status CheckOwn(const TlsOptions& tls) {
+  const absl::StatusOr<OwnCertificate> own = ReadOwnCertificate(tls, Role::kOperator);
+  return own.ok() ? CheckTime(*own, absl::Now()) : own.status();
 }
 
 }  // namespace
@@ -26,7 +27,16 @@ absl::Status FromServer(const grpc::Status& status) {
   return absl::AbortedError(why);
 }
 
-Client::Client(const std::string& address) : Client(address, Connect(address)) {}
+absl::StatusOr<Client> Client::Dial(const std::string& address, const TlsOptions& tls) {
+  const auto credentials = DialCredentials(address, tls, Role::kOperator);
+  absl::Status status = credentials.status();
+  if (status.ok() && NeedsTls(address, tls)) status = CheckOwn(tls);
+  if (!status.ok()) return WithContext(status, absl::StrCat("dialling ", address));
+  grpc::ChannelArguments arguments;
+  // A proxy of the environment is for the web, not for a Unix socket or a collector.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return Client(address, grpc::CreateCustomChannel(address, *credentials, arguments));
+}
 
 Client::Client(std::string address, const std::shared_ptr<grpc::Channel>& channel)
     : address_(std::move(address)),

@@ -12,6 +12,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/credentials.h"
+#include "base/status.h"
 #include "faultline/v1/datasets.grpc.pb.h"
 #include "faultline/v1/faults.grpc.pb.h"
 
@@ -26,8 +28,9 @@ constexpr std::chrono::seconds kExportTimeout{3600};
 
 class Client {
  public:
-  // `address`: "HOST:PORT" or "unix:PATH". Does not connect yet.
-  explicit Client(const std::string& address);
+  // `address`: "HOST:PORT" or "unix:PATH". Does not connect yet. FailedPrecondition: it needs a
+  // certificate that is not there, or not valid now.
+  static absl::StatusOr<Client> Dial(const std::string& address, const TlsOptions& tls);
   // On a channel of the caller's, for tests.
   Client(std::string address, const std::shared_ptr<grpc::Channel>& channel);
 

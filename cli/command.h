@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "base/credentials.h"
 #include "cli/exit_code.h"
 #include "cli/terminal.h"
 
@@ -18,6 +19,8 @@ namespace faultline::cli {
 struct Globals {
   // HOST:PORT or unix:PATH.
   std::string collector = "127.0.0.1:4640";
+  // Certificates of this operator; folder empty: only beyond loopback, from the usual place.
+  TlsOptions tls;
   // unix:PATH of a node's injector; set: that is who is spoken to.
   std::string injector;
   Terminal* terminal = nullptr;
@@ -44,6 +47,7 @@ void AddHalt(CLI::App& app, Action* action);
 void AddRelease(CLI::App& app, Action* action);
 void AddRun(CLI::App& app, Action* action);
 void AddExport(CLI::App& app, Action* action);
+void AddTls(CLI::App& app, Action* action);
 void AddDemo(CLI::App& app, Action* action);
 
 }  // namespace faultline::cli

@@ -45,6 +45,13 @@ absl::string_view WhyNot(absl::string_view message) {
   if (absl::StrContains(message, "Permission denied")) return "permission denied";
   if (absl::StrContains(message, "Connection refused")) return "connection refused";
   if (absl::StrContains(message, "No such file")) return "there is no such socket";
+  // BoringSSL's and OpenSSL's words for a chain that does not end in ca.pem or is out of date.
+  if (absl::StrContains(message, "certificate verify failed")) {
+    return "its certificate is not of the authority in ca.pem, or not valid now";
+  }
+  if (absl::StrContains(message, "is no collector")) {
+    return "who answers shows no collector's certificate";
+  }
   return "nobody answers there";
 }
 

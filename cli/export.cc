@@ -47,7 +47,9 @@ void Print(Terminal& terminal, const v1::ExportSummary& summary) {
 }
 
 absl::Status Export(const Globals& globals, const ExportOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   Terminal& terminal = *globals.terminal;
   const absl::StatusOr<v1::ExportSummary> summary =
       FetchDataset(client, options.run, options.out, [&](double done, const std::string& path) {

@@ -22,7 +22,9 @@ struct FaultsOptions {
 };
 
 absl::Status ShowTypes(const Globals& globals, const FaultsOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   v1::CapabilitiesRequest request;
   request.set_node(options.node);
   const absl::StatusOr<v1::Capabilities> capabilities =
@@ -45,7 +47,9 @@ v1::ListRequest MakeRequest(const FaultsOptions& options) {
 }
 
 absl::Status List(const Globals& globals, const FaultsOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   const absl::StatusOr<v1::ListResponse> list =
       Call(client.faults(), &v1::Faults::Stub::List, MakeRequest(options));
   if (!list.ok()) return list.status();
@@ -69,7 +73,9 @@ absl::Status List(const Globals& globals, const FaultsOptions& options) {
 
 // Until the server ends it or a signal ends us.
 absl::Status Watch(const Globals& globals, const FaultsOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   grpc::ClientContext context;
   const std::unique_ptr<grpc::ClientReader<v1::FaultState>> reader =
       client.faults().Watch(&context, MakeRequest(options));

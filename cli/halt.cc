@@ -43,7 +43,9 @@ absl::Status NotAll(bool nobody) {
 }
 
 absl::Status Halt(const Globals& globals, const HaltOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   v1::HaltRequest request;
   request.set_node(options.node);
   request.set_reason(options.reason);

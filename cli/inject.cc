@@ -75,7 +75,9 @@ absl::StatusOr<v1::FaultSpec> MakeSpec(const InjectOptions& options) {
 }
 
 absl::Status ShowTypes(const Globals& globals, const InjectOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   v1::CapabilitiesRequest request;
   request.set_node(options.node);
   const absl::StatusOr<v1::Capabilities> capabilities =
@@ -204,7 +206,9 @@ absl::Status Inject(const Globals& globals, const InjectOptions& options) {
   // Before gRPC makes threads; without --wait a signal simply ends us and the fault runs on.
   std::unique_ptr<Interrupt> interrupt;
   if (options.wait) interrupt = std::make_unique<Interrupt>();
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   if (options.dry_run) return DryRun(globals, client, options, *spec);
 
   v1::StartRequest request;

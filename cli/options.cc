@@ -38,6 +38,11 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
       ->capture_default_str();
   app->add_option("--injector", flags->globals.injector,
                   "talk to this node's injector instead, unix:PATH");
+  app->add_option(
+         "--tls", flags->globals.tls.folder,
+         "folder with ca.pem, cert.pem and key.pem of an operator; named, they are used on "
+         "loopback too (beyond it without --tls: /etc/faultline/tls)")
+      ->envname("FAULTLINE_TLS");
   app->add_option("--color,--colour", flags->colour, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();
@@ -50,6 +55,7 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   AddRelease(*app, &flags->action);
   AddRun(*app, &flags->action);
   AddExport(*app, &flags->action);
+  AddTls(*app, &flags->action);
   AddDemo(*app, &flags->action);
   return app;
 }

@@ -14,7 +14,9 @@ namespace {
 constexpr const char* kRootSocket = "unix:/run/faultline/root.sock";
 
 absl::Status Release(const Globals& globals, bool json) {
-  Client client(globals.injector);
+  absl::StatusOr<Client> dialled = Client::Dial(globals.injector, globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   const absl::StatusOr<v1::ReleaseResponse> response =
       Call(client.faults(), &v1::Faults::Stub::Release, v1::ReleaseRequest(), kFaultTimeout);
   if (!response.ok()) return response.status();

@@ -38,7 +38,9 @@ void Show(const Globals& globals, const v1::Run& run, bool json) {
 }
 
 absl::Status Start(const Globals& globals, const RunOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   v1::StartRunRequest request;
   request.set_name(options.name);
   request.set_note(options.note);
@@ -48,7 +50,9 @@ absl::Status Start(const Globals& globals, const RunOptions& options) {
 }
 
 absl::Status Stop(const Globals& globals, const RunOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   v1::StopRunRequest request;
   request.set_name(options.name);
   const absl::StatusOr<v1::Run> run = Call(client.runs(), &v1::Runs::Stub::StopRun, request);
@@ -57,7 +61,9 @@ absl::Status Stop(const Globals& globals, const RunOptions& options) {
 }
 
 absl::Status List(const Globals& globals, const RunOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   const absl::StatusOr<v1::ListRunsResponse> response =
       Call(client.runs(), &v1::Runs::Stub::ListRuns, v1::ListRunsRequest());
   if (!response.ok()) return response.status();

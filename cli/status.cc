@@ -87,7 +87,9 @@ void PrintMetrics(Terminal& terminal, const v1::NodeStatus& node) {
 }
 
 absl::Status ShowNodes(const Globals& globals, const StatusOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   const absl::StatusOr<v1::ListNodesResponse> nodes =
       Call(client.nodes(), &v1::Nodes::Stub::ListNodes, v1::ListNodesRequest());
   if (!nodes.ok()) return nodes.status();
@@ -119,7 +121,9 @@ absl::Status ShowNodes(const Globals& globals, const StatusOptions& options) {
 }
 
 absl::Status ShowNode(const Globals& globals, const StatusOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   const absl::StatusOr<v1::Capabilities> capabilities =
       Call(client.faults(), &v1::Faults::Stub::GetCapabilities, v1::CapabilitiesRequest());
   if (!capabilities.ok()) return capabilities.status();

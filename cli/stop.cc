@@ -18,7 +18,9 @@ struct StopOptions {
 };
 
 absl::Status Stop(const Globals& globals, const StopOptions& options) {
-  Client client(globals.address());
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
   v1::StopRequest request;
   request.set_fault_id(options.id);
   request.set_node(options.node);

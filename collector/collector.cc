@@ -10,6 +10,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/credentials.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "collector/authority_table.h"
 
 namespace faultline {
 namespace {
@@ -43,6 +48,21 @@ absl::Status CannotListen(const std::string& listen) {
       "cannot listen on ", listen,
       ": another program, perhaps another faultline-collector, has the address (`ss -ltnp` shows "
       "which); stop it, or choose another with --listen, e.g. --listen 127.0.0.1:0"));
+}
+
+// Credentials of the socket; secured, with the check of who may call what.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Secured(const CollectorOptions& options) {
+  auto credentials = ListenCredentials(options.listen, options.tls);
+  if (!credentials.ok()) {
+    return WithContext(credentials.status(), absl::StrCat("--listen ", options.listen));
+  }
+  if (!NeedsTls(options.listen, options.tls)) return credentials;
+  (*credentials)->SetAuthMetadataProcessor(NewAuthorityCheck());
+  const auto own = ReadOwnCertificate(options.tls, Role::kCollector);
+  // The time may be what is wrong, or a new certificate on its way.
+  const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
+  if (!timely.ok()) LogWarning(timely.message(), "; until then nobody can connect");
+  return credentials;
 }
 
 }  // namespace
@@ -84,7 +104,9 @@ absl::Status Collector::Listen(const CollectorOptions& options) {
   builder.SetResourceQuota(quota);
   int port = 0;
   if (!options.listen.empty()) {
-    builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+    const auto credentials = Secured(options);
+    if (!credentials.ok()) return credentials.status();
+    builder.AddListeningPort(options.listen, *credentials, &port);
   }
   builder.RegisterService(ingest_.get());
   builder.RegisterService(control_.get());

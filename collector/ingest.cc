@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/log.h"
+#include "base/peer.h"
 #include "base/status.h"
 #include "collector/check.h"
 #include "collector/pending_calls.h"
@@ -37,7 +38,9 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
                          public NodeLink,
                          public std::enable_shared_from_this<NodeStream> {
  public:
-  explicit NodeStream(const Parts& parts) : parts_(parts) {}
+  // `certified`: whom the caller's certificate names; unset: it came without, over loopback.
+  NodeStream(const Parts& parts, std::optional<Peer> certified)
+      : parts_(parts), certified_(std::move(certified)) {}
 
   // Separate from construction, which has no shared_ptr yet.
   void Begin() {
@@ -132,6 +135,11 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     if (!status.ok()) return Refuse(WithContext(status, "Hello"));
     if (!node_.empty() && node_ != hello.node().id()) {
       return Refuse(absl::InvalidArgumentError("a stream belongs to one node"));
+    }
+    if (certified_.has_value() && certified_->name != hello.node().id()) {
+      return Refuse(absl::PermissionDeniedError(
+          absl::StrCat("Hello of node ", hello.node().id(), " came with the certificate of ",
+                       RoleWord(certified_->role), " ", certified_->name)));
     }
     // Before anything of it is stored.
     const absl::Status claimed =
@@ -254,6 +262,7 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
   }
 
   const Parts parts_;
+  const std::optional<Peer> certified_;
   const std::shared_ptr<PendingCalls> calls_ = std::make_shared<PendingCalls>();
   // Keeps the stream alive until gRPC is done with it.
   std::shared_ptr<NodeStream> self_;
@@ -274,8 +283,13 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
 }  // namespace
 
 grpc::ServerBidiReactor<v1::NodeMessage, v1::CollectorMessage>* Ingest::Stream(
-    grpc::CallbackServerContext* /*context*/) {
-  const auto stream = std::make_shared<NodeStream>(Parts{store_, fleet_, feed_, clock_});
+    grpc::CallbackServerContext* context) {
+  // That it is a node's, the table of authority has seen to.
+  std::optional<Peer> certified;
+  const auto peer = PeerOf(*context->auth_context());
+  if (peer.ok()) certified = *peer;
+  const auto stream =
+      std::make_shared<NodeStream>(Parts{store_, fleet_, feed_, clock_}, std::move(certified));
   stream->Begin();
   return stream.get();
 }

@@ -9,12 +9,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/credentials.h"
 
 namespace faultline {
 
 struct CollectorOptions {
-  // "HOST:PORT" with a loopback host (port 0: the system chooses), or "unix:PATH".
+  // "HOST:PORT" (port 0: the system chooses) or "unix:PATH". Beyond loopback only with TLS.
   std::string listen = "127.0.0.1:4640";
+  // Certificates of this collector and of the authority of its callers.
+  TlsOptions tls;
   // Where the store lives; made if it is missing.
   std::string state_dir = "/var/lib/faultline-collector";
   // The address that was really taken is written here, one line; empty: nowhere.
@@ -23,7 +26,8 @@ struct CollectorOptions {
   std::int64_t grpc_memory_bytes = std::int64_t{128} << 20;
 };
 
-// FailedPrecondition unless `listen` stays on this machine: there is no transport security yet.
+// InvalidArgument unless `listen` is written as an address. Where it leads is no matter here: off
+// loopback Collector::Start listens with certificates or not at all.
 absl::Status CheckListenAddress(absl::string_view listen);
 
 // Reads the command line. InvalidArgument: wrong usage, the message is for people; Cancelled: help

@@ -34,7 +34,8 @@ std::int64_t Jittered(std::int64_t pause_ns) {
 }  // namespace
 
 Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
-               CommandLanes::OnCommand on_command)
+               CommandLanes::OnCommand on_command,
+               const std::shared_ptr<grpc::ChannelCredentials>& credentials)
     : collector_(std::move(collector)),
       hello_(std::move(hello)),
       outbox_(outbox),
@@ -50,8 +51,7 @@ Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
   // A collector that vanished without a word is noticed within half a minute.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  stub_ = v1::Ingest::NewStub(
-      grpc::CreateCustomChannel(collector_, grpc::InsecureChannelCredentials(), arguments));
+  stub_ = v1::Ingest::NewStub(grpc::CreateCustomChannel(collector_, credentials, arguments));
   thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
 }
 

@@ -6,6 +6,8 @@
 // may be called from any thread.
 #pragma once
 
+#include <grpcpp/security/credentials.h>
+
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -26,9 +28,10 @@ namespace faultline {
 class Uplink {
  public:
   // `hello` is sent at each start of a stream; its epoch is the outbox's. `on_command` runs one
-  // command of the collector; see CommandLanes for who calls it.
-  Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
-         CommandLanes::OnCommand on_command);
+  // command of the collector; see CommandLanes for who calls it. `credentials`: of the channel.
+  Uplink(std::string collector, v1::Hello hello, Outbox* outbox, CommandLanes::OnCommand on_command,
+         const std::shared_ptr<grpc::ChannelCredentials>& credentials =
+             grpc::InsecureChannelCredentials());
   // Stops and joins; what is not acknowledged by then stays in the outbox.
   ~Uplink();
   Uplink(const Uplink&) = delete;

@@ -73,7 +73,9 @@ absl::Status Demo::SetUp() {
   Step("injector on Unix sockets in " + stage_.folder() + "/run");
   status = stage_.StartAgent();
   if (!status.ok()) return status;
-  client_ = std::make_unique<Client>(stage_.collector_address());
+  absl::StatusOr<Client> dialled = Client::Dial(stage_.collector_address(), TlsOptions());
+  if (!dialled.ok()) return dialled.status();
+  client_ = std::make_unique<Client>(*std::move(dialled));
   status = AwaitNode();
   if (!status.ok()) return status;
   absl::StatusOr<Witness> witness = Witness::Create(stage_.tree(), stage_.server_cgroup(),

@@ -9,16 +9,9 @@
 namespace faultline {
 namespace {
 
-TEST(CheckListenAddress, AllowsOnlyThisMachine) {
-  for (const char* good :
-       {"127.0.0.1:4640", "127.9.8.7:0", "localhost:1", "[::1]:4640", "unix:/run/x.sock"}) {
+TEST(CheckListenAddress, WantsHostAndPortOrASocket) {
+  for (const char* good : {"127.0.0.1:4640", "[::1]:0", "unix:/run/x.sock", "0.0.0.0:4640"}) {
     EXPECT_TRUE(CheckListenAddress(good).ok()) << good;
-  }
-  for (const char* open : {"0.0.0.0:4640", "[::]:4640", "10.0.0.1:1", "example.org:4640",
-                           "127.0.0.1.example.org:1", ":4640", "127.evil:1"}) {
-    const auto status = CheckListenAddress(open);
-    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << open;
-    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("ssh"));
   }
   for (const char* wrong :
        {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "unix:"}) {
