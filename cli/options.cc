@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/reference.h"
 #include "cli/command.h"
 
 namespace faultline::cli {
@@ -49,6 +50,7 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   AddRun(*app, &flags->action);
   AddExport(*app, &flags->action);
   AddDemo(*app, &flags->action);
+  AddReference(app.get(), 1);
   return app;
 }
 
