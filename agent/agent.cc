@@ -9,6 +9,10 @@
 namespace faultline {
 namespace {
 
+// A tick that comes to ask about faults this long after it was due may find that the watch on the
+// injector has not been read: a process that was stopped wakes up with everything at once.
+constexpr std::int64_t kBehindNs = 20 * kNsPerMs;
+
 void AddEvent(v1::Batch* batch, std::int64_t boottime_ns, const std::string& kind,
               const std::string& detail) {
   v1::Event* event = batch->add_events();
@@ -37,10 +41,12 @@ void Agent::SampleOnce(const TickSchedule::Tick& tick) {
   v1::Frame* frame = batch.add_frames();
   frame->set_tick(tick.index);
   frame->set_begin_boottime_ns(window_begin_ns_);
+  NoteStart(&batch);
   NoteSchedule(tick, &batch);
   parts_.sampler->Sample(frame, &batch);
   bool connected = false;
-  const std::vector<v1::FaultState> faults = parts_.faults(&connected);
+  const bool behind = parts_.clock->Now().boottime_ns - tick.due_boottime_ns > kBehindNs;
+  const std::vector<v1::FaultState> faults = parts_.faults(behind, &connected);
   // After the last read, so that the window holds every count that is in it.
   const Instant end = parts_.clock->Now();
   frame->set_end_boottime_ns(end.boottime_ns);
@@ -50,6 +56,13 @@ void Agent::SampleOnce(const TickSchedule::Tick& tick) {
   window_begin_ns_ = end.boottime_ns;
   parts_.outbox->Put(batch);
   parts_.on_batch();
+}
+
+// Between the last frame of the agent before and this there is nothing, which no counter shows.
+void Agent::NoteStart(v1::Batch* batch) {
+  if (started_) return;
+  started_ = true;
+  AddEvent(batch, window_begin_ns_, "agent_started", "the agent began to sample");
 }
 
 void Agent::NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch) {

@@ -24,7 +24,7 @@ struct AgentParts {
   Outbox* outbox;
   Clock* clock;
   // States of the node's faults; sets whether the injector answers. See InjectorLink::States.
-  std::function<std::vector<v1::FaultState>(bool* connected)> faults;
+  std::function<std::vector<v1::FaultState>(bool behind, bool* connected)> faults;
   // Called after each batch was put into the outbox.
   std::function<void()> on_batch;
   // This node has an injector: windows in which it does not answer are told as such.
@@ -40,6 +40,7 @@ class Agent {
 
  private:
   void SampleOnce(const TickSchedule::Tick& tick);
+  void NoteStart(v1::Batch* batch);
   void NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch);
   void NoteInjector(bool connected, v1::Batch* batch);
 
@@ -47,6 +48,7 @@ class Agent {
   TickSchedule schedule_;
   Labels labels_;
   std::int64_t window_begin_ns_ = 0;
+  bool started_ = false;
   // As it was last told; unset until the first tick.
   std::optional<bool> injector_connected_;
 };

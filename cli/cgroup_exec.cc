@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -54,6 +55,7 @@ bool IsNamed(const CgroupTree::Hierarchy& hierarchy) {
 // inherits.
 void FillCpuset(const std::string& parent, const std::string& dir) {
   for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
+    if (!Words(dir + file).empty()) continue;
     const std::string value = ReadText(parent + file);
     if (!value.empty()) WriteText(dir + file, absl::StripAsciiWhitespace(value));
   }
@@ -74,6 +76,14 @@ void EnableControllers(const std::string& parent, std::vector<std::string>* note
 }
 
 absl::Status ValidateName(absl::string_view name) {
+  if (name.empty()) {
+    return absl::InvalidArgumentError("the control group has no name; write one, like web");
+  }
+  // Not ours to forbid, but what stands there then is a forgotten name.
+  if (absl::StartsWith(name, "-")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("control group name \"", name, "\" looks like an option; write one like web"));
+  }
   for (const char c : name) {
     if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && !absl::StrContains("._-/", c)) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -81,6 +91,42 @@ absl::Status ValidateName(absl::string_view name) {
     }
   }
   return CgroupTree::ValidatePath(absl::StrCat("/", name));
+}
+
+// A name under which the kernel keeps something else, like "tasks".
+absl::Status NoFileInTheWay(const CgroupTree::Hierarchy& hierarchy, absl::string_view name) {
+  std::string path = hierarchy.mount;
+  for (absl::string_view part : absl::StrSplit(name, '/')) {
+    absl::StrAppend(&path, "/", part);
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) return absl::OkStatus();
+    if (!S_ISDIR(info.st_mode)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", name, "\" cannot name a control group: ", path, " is a file; choose another name"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A group that exists is somebody's, unless nothing lives in it: then it is a leftover.
+absl::Status NobodysGroup(const std::string& dir, absl::string_view path) {
+  std::error_code error;
+  if (!std::filesystem::exists(dir, error)) return absl::OkStatus();
+  const auto taken = [&](absl::string_view why) {
+    return absl::FailedPreconditionError(absl::StrCat("control group ", path,
+                                                      " exists and is in use (", dir, " ", why,
+                                                      "); choose another name"));
+  };
+  for (std::filesystem::directory_iterator entry(dir, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->is_directory(error)) return taken("holds other groups");
+  }
+  // Reading the list of a threaded v2 group fails (EOPNOTSUPP): it has an owner, too.
+  std::ifstream procs(dir + "/cgroup.procs");
+  std::string line;
+  if (error || !procs) return taken("cannot be read");
+  if (std::getline(procs, line)) return taken("holds processes");
+  return procs.eof() ? absl::OkStatus() : taken("cannot be read");
 }
 
 }  // namespace
@@ -101,6 +147,12 @@ absl::StatusOr<std::unique_ptr<ExecGroup>> ExecGroup::Create(const CgroupTree& t
 }
 
 absl::Status ExecGroup::Prepare(const CgroupTree& tree) {
+  // All of it before the first change, in the named hierarchies too: a group there has an owner.
+  for (const CgroupTree::Hierarchy& hierarchy : tree.hierarchies()) {
+    absl::Status free = NoFileInTheWay(hierarchy, name_);
+    if (free.ok()) free = NobodysGroup(CgroupTree::Directory(hierarchy, path_), path_);
+    if (!free.ok()) return free;
+  }
   for (const CgroupTree::Hierarchy& hierarchy : tree.hierarchies()) {
     if (IsNamed(hierarchy)) continue;
     const absl::Status status = MakeIn(hierarchy);
@@ -118,10 +170,6 @@ absl::Status ExecGroup::MakeIn(const CgroupTree::Hierarchy& hierarchy) {
     if (!status.ok()) return status;
   }
   const std::string procs = dir + "/cgroup.procs";
-  if (!Words(procs).empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "control group ", path_, " is in use (", procs, " lists processes); choose another name"));
-  }
   const int fd = ::open(procs.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0) return ErrnoStatus(errno, "open " + procs);
   join_.push_back(fd);
@@ -131,10 +179,12 @@ absl::Status ExecGroup::MakeIn(const CgroupTree::Hierarchy& hierarchy) {
 absl::Status ExecGroup::MakeDirectory(const CgroupTree::Hierarchy& hierarchy,
                                       const std::string& dir) {
   if (::mkdir(dir.c_str(), 0755) != 0) {
-    if (errno == EEXIST) return absl::OkStatus();
-    return ErrnoStatus(errno, "make control group " + dir);
+    if (errno != EEXIST) return ErrnoStatus(errno, "make control group " + dir);
+    // A group above ours is somebody's; ours is a leftover, which may never have had CPUs.
+    if (dir != CgroupTree::Directory(hierarchy, "/" + name_)) return absl::OkStatus();
+  } else {
+    made_.push_back(dir);
   }
-  made_.push_back(dir);
   if (!hierarchy.v2 && Has(hierarchy.controllers, "cpuset")) {
     FillCpuset(dir.substr(0, dir.rfind('/')), dir);
   }

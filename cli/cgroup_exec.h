@@ -20,7 +20,8 @@ namespace faultline::cli {
 class ExecGroup {
  public:
   // Makes /`name` where it does not exist; parts of letters, digits, '.', '_' and '-', separated by
-  // '/'. FailedPrecondition: it exists and holds processes.
+  // '/', and one '/' in front or none. FailedPrecondition: it exists in some hierarchy and holds
+  // processes or groups there. InvalidArgument: no name, or the name of a file in the tree.
   static absl::StatusOr<std::unique_ptr<ExecGroup>> Create(const CgroupTree& tree,
                                                            const std::string& name);
   // Removes what is still there and empty.
@@ -33,6 +34,8 @@ class ExecGroup {
 
   // Path of the group, "/name"; on systemd known after Start.
   const std::string& path() const { return path_; }
+  // systemd keeps the group, and chose its path.
+  bool systemd() const { return systemd_; }
   // What could not be had, one sentence each: controllers that the parent does not give.
   const std::vector<std::string>& notes() const { return notes_; }
 

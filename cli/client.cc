@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/client.h"
 
+#include "absl/strings/match.h"
+#include "base/status.h"
+
 namespace faultline::cli {
 namespace {
 
@@ -12,6 +15,16 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
 }
 
 }  // namespace
+
+absl::Status FromServer(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::CANCELLED) return FromGrpc(status);
+  // gRPC's own words for a server that shuts down.
+  const std::string& why = status.error_message();
+  if (why.empty() || absl::EqualsIgnoreCase(why, "cancelled") || why == "Cancelling all calls") {
+    return absl::UnavailableError("the other end ended the call");
+  }
+  return absl::AbortedError(why);
+}
 
 Client::Client(const std::string& address) : Client(address, Connect(address)) {}
 

@@ -12,7 +12,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/status.h"
 #include "faultline/v1/datasets.grpc.pb.h"
 #include "faultline/v1/faults.grpc.pb.h"
 
@@ -47,6 +46,10 @@ class Client {
   std::unique_ptr<v1::Datasets::Stub> datasets_;
 };
 
+// `status` of a call that we did not cancel ourselves: CANCELLED is then the other end's doing,
+// Unavailable if it went away and Aborted if it says why. Cancelled is left for the user's Ctrl-C.
+absl::Status FromServer(const grpc::Status& status);
+
 // One unary call: Call(client.faults(), &v1::Faults::Stub::Stop, request, kFaultTimeout).
 template <typename Stub, typename Request, typename Response>
 absl::StatusOr<Response> Call(
@@ -55,7 +58,7 @@ absl::StatusOr<Response> Call(
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + timeout);
   Response response;
-  const absl::Status status = FromGrpc((stub.*method)(&context, request, &response));
+  const absl::Status status = FromServer((stub.*method)(&context, request, &response));
   if (!status.ok()) return status;
   return response;
 }

@@ -68,7 +68,7 @@ int Exec(const Globals& globals, const ExecOptions& options) {
     if (absl::IsPermissionDenied(process.status())) return kExitCannotRun;
     return ExitCodeOf(process.status());
   }
-  if ((*group)->path() != "/" + options.name) {
+  if ((*group)->systemd()) {
     globals.terminal->Say("note: systemd keeps the control group: " + (*group)->path());
   }
   const int code = Follow(*process, signals);

@@ -3,6 +3,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "cli/words.h"
 
 namespace faultline::cli {
 
@@ -33,34 +35,114 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   }
 }
 
+namespace {
+
+constexpr absl::string_view kCannotConnect = "cannot connect to ";
+constexpr absl::string_view kBrokeOff = "the connection to ";
+
+// Why gRPC could not connect.
+absl::string_view WhyNot(absl::string_view message) {
+  if (absl::StrContains(message, "Permission denied")) return "permission denied";
+  if (absl::StrContains(message, "Connection refused")) return "connection refused";
+  if (absl::StrContains(message, "No such file")) return "there is no such socket";
+  return "nobody answers there";
+}
+
+// gRPC's words for a connection that ended under a call.
+bool BrokeOff(absl::string_view message) {
+  for (absl::string_view words :
+       {"Socket closed", "Connection reset", "GOAWAY", "Broken pipe", "Cancelling all calls"}) {
+    if (absl::StrContains(message, words)) return true;
+  }
+  return false;
+}
+
+std::string WhenUnreachable(const Peer& peer) {
+  const absl::string_view address = peer.address;
+  if (peer.injector) {
+    return absl::StrCat("is faultline-injector running on this host, and does it listen on ",
+                        absl::StripPrefix(address, "unix:"), "? Its --run-dir says where");
+  }
+  if (absl::StartsWith(address, "unix:")) {
+    return absl::StrCat("does faultline-collector listen on ", absl::StripPrefix(address, "unix:"),
+                        "? To talk to a node's injector, name its socket with --injector");
+  }
+  return absl::StrCat("is faultline-collector running on ", address,
+                      "? Name another with --collector or FAULTLINE_COLLECTOR, or talk to this "
+                      "node alone with --injector unix:PATH");
+}
+
+std::string WhenUnavailable(absl::string_view message, const Peer& peer) {
+  if (peer.address.empty()) return "";
+  if (absl::StartsWith(message, kCannotConnect) || absl::StartsWith(message, kBrokeOff)) {
+    return WhenUnreachable(peer);
+  }
+  if (absl::StrContains(message, "injector does not answer")) {
+    return "is faultline-injector running on that node? `faultline status` shows the nodes";
+  }
+  return "";
+}
+
+std::string WhenDenied(absl::string_view message, const Peer& peer) {
+  if (!peer.injector) return "run it as root on the node itself";
+  // Of the injector, whoever asks: on its other sockets nobody may.
+  if (absl::StrContains(message, "root.sock")) {
+    const absl::string_view folder = peer.address;
+    return absl::StrCat("say it on that socket: --injector ", folder.substr(0, folder.rfind('/')),
+                        "/root.sock");
+  }
+  return "run it as root, or as a member of the group faultline";
+}
+
+}  // namespace
+
 absl::Status Plain(const absl::Status& status, absl::string_view where) {
   // Of gRPC 1.51's client channel, for every address that it could not connect to.
   constexpr absl::string_view kConnect = "failed to connect to all addresses";
-  if (!absl::IsUnavailable(status) || !absl::StartsWith(status.message(), kConnect)) return status;
-  if (absl::StrContains(status.message(), "Permission denied")) {
+  if (!absl::IsUnavailable(status)) return status;
+  const absl::string_view message = status.message();
+  const size_t at = message.find(kConnect);
+  if (at == absl::string_view::npos) {
+    if (!BrokeOff(message)) return status;
+    return absl::UnavailableError(absl::StrCat(kBrokeOff, where, " broke off"));
+  }
+  const absl::string_view why = WhyNot(message.substr(at));
+  if (at != 0) return absl::UnavailableError(absl::StrCat(message.substr(0, at), why));
+  if (why == "permission denied") {
     return absl::PermissionDeniedError(absl::StrCat("you may not connect to ", where));
   }
-  absl::string_view why = "nobody answers there";
-  if (absl::StrContains(status.message(), "Connection refused")) why = "connection refused";
-  if (absl::StrContains(status.message(), "No such file")) why = "there is no such socket";
-  return absl::UnavailableError(absl::StrCat("cannot connect to ", where, ": ", why));
+  return absl::UnavailableError(absl::StrCat(kCannotConnect, where, ": ", why));
 }
 
-std::string NextStep(const absl::Status& status, absl::string_view where) {
-  const bool node_socket = absl::StartsWith(where, "unix:");
+// A fault that did not run as asked is a failure, though the call was answered.
+absl::Status Outcome(const v1::FaultState& fault, bool interrupted) {
+  switch (fault.phase()) {
+    case v1::PHASE_REFUSED:
+      return absl::FailedPreconditionError("refused: " + fault.reason());
+    case v1::PHASE_FAILED:
+      return absl::InternalError("failed: " + fault.reason());
+    case v1::PHASE_INTERFERED:
+      return absl::AbortedError("interfered: " + fault.reason());
+    default:
+      break;
+  }
+  if (!fault.residue().empty()) return absl::InternalError("the state of before is not back");
+  if (fault.phase() != v1::PHASE_UNDONE) return absl::OkStatus();
+  if (interrupted) return absl::CancelledError("interrupted; the fault has been undone");
+  const std::int64_t early_ns = fault.deadline_boottime_ns() - fault.edges().undone().boottime_ns();
+  if (early_ns <= 0) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat(
+      "the fault ended ", DurationText(early_ns),
+      " before its deadline: ", fault.reason().empty() ? "no reason is known" : fault.reason()));
+}
+
+std::string NextStep(const absl::Status& status, const Peer& peer) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-      if (where.empty()) return "";
-      return node_socket
-                 ? absl::StrCat("is faultline-injector running, and may you open ", where.substr(5),
-                                "? Its owner is root, its group faultline")
-                 : absl::StrCat("is faultline-collector running on ", where,
-                                "? Name another with --collector or FAULTLINE_COLLECTOR, or talk "
-                                "to this node alone with --injector unix:PATH");
+      return WhenUnavailable(status.message(), peer);
     case absl::StatusCode::kPermissionDenied:
     case absl::StatusCode::kUnauthenticated:
-      return node_socket ? "run it as root, or as a member of the group faultline"
-                         : "run it as root on the node itself";
+      return WhenDenied(status.message(), peer);
     case absl::StatusCode::kDeadlineExceeded:
       return "the command may still have been carried out: look with `faultline faults`";
     default:

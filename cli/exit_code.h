@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "faultline/v1/faults.pb.h"
 
 namespace faultline::cli {
 
@@ -24,14 +25,32 @@ enum ExitCode : std::uint8_t {
   kExitInterrupted = 130,
 };
 
+// Of a fault whose injector has died; ends a sentence.
+constexpr absl::string_view kLeftByTheDead =
+    "what an injector that died left is undone when it is started again, or by "
+    "`faultline-injector --undo` on that host";
+
 ExitCode ExitCodeOf(const absl::Status& status);
 
 // gRPC's words for a peer that cannot be reached, made plain: PermissionDenied where the socket may
-// not be opened, otherwise Unavailable with one short sentence. Others come back as they are.
+// not be opened, otherwise Unavailable with one short sentence. What a collector says of a node
+// that it cannot reach keeps its beginning. Others come back as they are.
 absl::Status Plain(const absl::Status& status, absl::string_view where);
 
-// What a person can do about `status`; empty where the message itself says it. `where` is the
-// address that was spoken to, empty if none was.
-std::string NextStep(const absl::Status& status, absl::string_view where);
+// What `inject` makes of the state that it was answered or, with --wait, of the end: OK if the
+// fault stands or ended at its deadline with nothing left behind, Cancelled if the user ended it
+// (`interrupted`) and all is undone.
+absl::Status Outcome(const v1::FaultState& fault, bool interrupted);
+
+// Who was spoken to.
+struct Peer {
+  // Empty if nobody was.
+  std::string address;
+  // A node's injector; otherwise the collector.
+  bool injector = false;
+};
+
+// What a person can do about `status`, which Plain has seen; empty where the message says it.
+std::string NextStep(const absl::Status& status, const Peer& peer);
 
 }  // namespace faultline::cli

@@ -90,7 +90,7 @@ absl::StatusOr<v1::ExportSummary> FetchDataset(Client& client, const std::string
     }
   }
   if (!written.ok()) context.TryCancel();
-  const absl::Status status = FromGrpc(reader->Finish());
+  const absl::Status status = FromServer(reader->Finish());
   if (!written.ok()) return written;
   if (!status.ok()) return status;
   // Without it the collector did not come to the end.

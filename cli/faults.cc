@@ -3,6 +3,7 @@
 // `faultline faults`: what was and is injected, as a list or as it changes; and what could be.
 #include <ostream>
 
+#include "absl/strings/str_cat.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/fault_view.h"
@@ -32,9 +33,7 @@ absl::Status ShowTypes(const Globals& globals, const FaultsOptions& options) {
     terminal.out() << TypesTable(*capabilities).Render(terminal);
     return absl::OkStatus();
   }
-  Json list = Json::array();
-  for (const v1::FaultInfo& info : capabilities->faults()) list.push_back(ToJson(info));
-  terminal.out() << Pretty({{"types", list}});
+  terminal.out() << Pretty(ToJson(*capabilities));
   return absl::OkStatus();
 }
 
@@ -82,7 +81,13 @@ absl::Status Watch(const Globals& globals, const FaultsOptions& options) {
     // The reader of our output went away.
     if (!terminal.out()) context.TryCancel();
   }
-  return FromGrpc(reader->Finish());
+  const grpc::Status ended = reader->Finish();
+  // Said where the program ends.
+  if (!terminal.out()) return absl::OkStatus();
+  const absl::Status status = Plain(FromServer(ended), client.address());
+  if (!absl::IsUnavailable(status)) return status;
+  return absl::UnavailableError(
+      absl::StrCat(status.message(), "; nothing is watched any more, faults run on as they are"));
 }
 
 absl::Status Run(const Globals& globals, const FaultsOptions& options) {

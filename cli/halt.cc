@@ -18,6 +18,30 @@ struct HaltOptions {
   bool json = false;
 };
 
+// How many nodes did as told, of how many.
+struct Told {
+  int halted = 0;
+  int nodes = 0;
+};
+
+// The answer counts only whom it could not reach.
+absl::StatusOr<Told> CountTold(const Globals& globals, Client& client, const HaltOptions& options,
+                               const v1::HaltResponse& response) {
+  if (!globals.injector.empty() || !options.node.empty()) {
+    return Told{1 - response.unreachable_size(), 1};
+  }
+  const absl::StatusOr<v1::ListNodesResponse> nodes =
+      Call(client.nodes(), &v1::Nodes::Stub::ListNodes, v1::ListNodesRequest());
+  if (!nodes.ok()) return nodes.status();
+  return Told{nodes->nodes_size() - response.unreachable_size(), nodes->nodes_size()};
+}
+
+absl::Status NotAll(bool nobody) {
+  return absl::UnavailableError(absl::StrCat(
+      nobody ? "nobody answered, so nothing is halted" : "not every node could be told",
+      "; a fault of an injector that lives ends at its deadline, ", kLeftByTheDead));
+}
+
 absl::Status Halt(const Globals& globals, const HaltOptions& options) {
   Client client(globals.address());
   v1::HaltRequest request;
@@ -25,7 +49,14 @@ absl::Status Halt(const Globals& globals, const HaltOptions& options) {
   request.set_reason(options.reason);
   const absl::StatusOr<v1::HaltResponse> response =
       Call(client.faults(), &v1::Faults::Stub::Halt, request, kFaultTimeout);
+  if (absl::IsUnavailable(response.status())) {
+    const absl::Status plain = Plain(response.status(), client.address());
+    if (!absl::IsUnavailable(plain)) return plain;
+    return absl::UnavailableError(absl::StrCat(plain.message(), "; ", NotAll(true).message()));
+  }
   if (!response.ok()) return response.status();
+  const absl::StatusOr<Told> told = CountTold(globals, client, options, *response);
+  const bool nobody = told.ok() && told->halted <= 0;
   Terminal& terminal = *globals.terminal;
   if (options.json) {
     Json ended = Json::array();
@@ -38,13 +69,18 @@ absl::Status Halt(const Globals& globals, const HaltOptions& options) {
     for (const v1::FaultState& fault : response->ended()) {
       terminal.out() << FaultLine(terminal, fault) << "\n";
     }
-    terminal.Say(absl::StrCat("halted; ", response->ended_size(),
-                              " ended. Root on each node may `faultline release`"));
+    const std::string whom =
+        told.ok() ? absl::StrCat(" on ", told->halted, " of ", told->nodes, " nodes") : "";
+    if (!nobody) {
+      terminal.Say(absl::StrCat("halted", whom, "; ", response->ended_size(),
+                                " faults ended. Root on each node may `faultline release`"));
+    }
   }
-  if (response->unreachable().empty()) return absl::OkStatus();
-  for (const std::string& node : response->unreachable()) terminal.Error("not halted: " + node);
-  return absl::UnavailableError(
-      "not every node could be told; their faults end at their own deadlines");
+  for (const std::string& node : response->unreachable()) {
+    const absl::Status why = Plain(absl::UnavailableError(node), client.address());
+    terminal.Error(absl::StrCat("not halted: ", why.message()));
+  }
+  return nobody || !response->unreachable().empty() ? NotAll(nobody) : absl::OkStatus();
 }
 
 }  // namespace

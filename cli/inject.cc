@@ -4,10 +4,12 @@
 // takes is asked from the node, whose row is the only place that knows.
 #include <ostream>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/exit_code.h"
 #include "cli/fault_view.h"
 #include "cli/interrupt.h"
 #include "cli/json.h"
@@ -31,6 +33,13 @@ struct InjectOptions {
   bool help_type = false;
   bool json = false;
 };
+
+// CLI11 2.1 reads -1 as 2^64 - 1.
+std::string WholeNumber(const std::string& text) {
+  std::uint64_t number = 0;
+  if (absl::SimpleAtoi(text, &number)) return "";
+  return absl::StrCat("\"", text, "\" is not a whole number from 0 to 18446744073709551615");
+}
 
 absl::StatusOr<v1::FaultSpec> MakeSpec(const InjectOptions& options) {
   v1::FaultSpec spec;
@@ -73,6 +82,10 @@ absl::Status ShowTypes(const Globals& globals, const InjectOptions& options) {
       Call(client.faults(), &v1::Faults::Stub::GetCapabilities, request);
   if (!capabilities.ok()) return capabilities.status();
   Terminal& terminal = *globals.terminal;
+  if (options.list && options.json) {
+    terminal.out() << Pretty(ToJson(*capabilities));
+    return absl::OkStatus();
+  }
   if (options.list) {
     terminal.out() << TypesTable(*capabilities).Render(terminal);
     return absl::OkStatus();
@@ -131,12 +144,25 @@ std::string ProgressText(const v1::FaultState& fault) {
   return text;
 }
 
+// Nobody can be asked any more: what is known of the end of the fault.
+absl::Status LostSight(const Globals& globals, const v1::FaultState& fault,
+                       const absl::Status& status) {
+  const absl::Status plain = Plain(status, globals.address());
+  if (!absl::IsUnavailable(plain)) return plain;
+  const v1::Edge& acked = fault.edges().acked();
+  const std::int64_t deadline_ns =
+      acked.realtime_ns() + fault.deadline_boottime_ns() - acked.boottime_ns();
+  return absl::UnavailableError(absl::StrCat(
+      plain.message(), "; fault ", fault.spec().id(), " runs on until its deadline, ",
+      ClockText(deadline_ns), " UTC, as long as its node's injector lives; ", kLeftByTheDead));
+}
+
 // Follows the fault to its end; ends it when the person interrupts.
 absl::StatusOr<v1::FaultState> WaitForEnd(const Globals& globals, Client& client,
                                           Interrupt* interrupt, v1::FaultState fault) {
   constexpr int kLookEveryMs = 250;
   // A collector or an injector that restarts is not the end of a fault; one that stays away is.
-  constexpr int kLooksLost = 40;
+  constexpr int kLooksLost = 40;  // 10 s
   int lost = 0;
   while (!IsFinal(fault.phase())) {
     globals.terminal->Progress(ProgressText(fault));
@@ -152,7 +178,7 @@ absl::StatusOr<v1::FaultState> WaitForEnd(const Globals& globals, Client& client
       fault = *std::move(now);
       lost = 0;
     } else if (now.status().code() != absl::StatusCode::kUnavailable || ++lost > kLooksLost) {
-      return now.status();
+      return LostSight(globals, fault, now.status());
     }
   }
   globals.terminal->EndProgress();
@@ -169,22 +195,6 @@ void PrintState(const Globals& globals, const InjectOptions& options, const v1::
                  << EdgesText(fault);
   for (const v1::Dose& dose : fault.dose()) terminal.out() << DoseText(dose) << "\n";
   for (const std::string& residue : fault.residue()) terminal.Error("left behind: " + residue);
-}
-
-// A fault that did not run as asked is a failure, though the call was answered.
-absl::Status Outcome(const v1::FaultState& fault) {
-  switch (fault.phase()) {
-    case v1::PHASE_REFUSED:
-      return absl::FailedPreconditionError("refused: " + fault.reason());
-    case v1::PHASE_FAILED:
-      return absl::InternalError("failed: " + fault.reason());
-    case v1::PHASE_INTERFERED:
-      return absl::AbortedError("interfered: " + fault.reason());
-    default:
-      break;
-  }
-  if (fault.residue().empty()) return absl::OkStatus();
-  return absl::InternalError("the state of before is not back");
 }
 
 absl::Status Inject(const Globals& globals, const InjectOptions& options) {
@@ -209,9 +219,9 @@ absl::Status Inject(const Globals& globals, const InjectOptions& options) {
     if (!fault.ok()) return fault.status();
   }
   PrintState(globals, options, *fault);
-  const absl::Status outcome = Outcome(*fault);
-  if (outcome.ok() && interrupt != nullptr && interrupt->Within(0)) {
-    return absl::CancelledError("interrupted; the fault has been undone");
+  absl::Status outcome = Outcome(*fault, interrupt != nullptr && interrupt->Within(0));
+  if (outcome.ok() && !options.json && !fault->reason().empty()) {
+    globals.terminal->Say("note: " + fault->reason());
   }
   return outcome;
 }
@@ -231,6 +241,7 @@ void AddInject(CLI::App& app, Action* action) {
                    "only these packets: CIDR[:PORT[-PORT]][/tcp]; may be given again")
       ->allow_extra_args(false);
   command->add_option("--seed", options->seed, "of everything random in it; 0 draws one")
+      ->check(WholeNumber)
       ->capture_default_str();
   command->add_option("--node", options->node, "node; may be left out while there is only one");
   command->add_flag("--wait", options->wait, "stay until it has ended; Ctrl-C ends it");

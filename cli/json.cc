@@ -132,6 +132,12 @@ Json ToJson(const v1::FaultInfo& info) {
           {"parameters", parameters}};
 }
 
+Json ToJson(const v1::Capabilities& capabilities) {
+  Json types = Json::array();
+  for (const v1::FaultInfo& info : capabilities.faults()) types.push_back(ToJson(info));
+  return {{"types", types}};
+}
+
 Json ToJson(const v1::Plan& plan) {
   Json json = SpecJson(plan.spec());
   json["changes"] = ChangesJson(plan.changes());

@@ -17,6 +17,8 @@ using Json = nlohmann::ordered_json;
 
 Json ToJson(const v1::FaultState& state);
 Json ToJson(const v1::FaultInfo& info);
+// {"types": [...]}
+Json ToJson(const v1::Capabilities& capabilities);
 Json ToJson(const v1::Plan& plan);
 Json ToJson(const v1::NodeStatus& node);
 Json ToJson(const v1::Run& run);

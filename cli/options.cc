@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <memory>
 #include <ostream>
+#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -65,6 +67,40 @@ Terminal::Features Choose(const std::string& colour, bool out_tty, bool err_tty)
   return {wanted && (out_tty || forced), wanted && (err_tty || forced), err_tty && !dumb};
 }
 
+// The subcommand that was chosen, and its subcommand if it has any; the program itself if none.
+const CLI::App& Chosen(const CLI::App& app) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  return chosen.empty() ? app : Chosen(*chosen.front());
+}
+
+// CLI11's words, except where they miss what is wrong.
+int Refuse(const CLI::App& app, const CLI::ParseError& error, Terminal* terminal) {
+  const CLI::App& chosen = Chosen(app);
+  std::string command = app.get_name();
+  for (const CLI::App* at : app.get_subcommands()) command += " " + at->get_name();
+  const std::vector<std::string> unknown = app.remaining(true);
+  if (chosen.get_require_subcommand_min() > 0 && !unknown.empty() &&
+      !absl::StartsWith(unknown.front(), "-")) {
+    terminal->Error(absl::StrCat("there is no subcommand \"", unknown.front(), "\" of ", command));
+  } else {
+    terminal->Error(error.what());
+  }
+  terminal->Say(absl::StrCat("`", command, " --help` explains"));
+  return kExitUsage;
+}
+
+// The last thing: data that never arrived was not delivered, whatever the command thinks.
+int Delivered(int code, std::ostream& out, Terminal* terminal) {
+  errno = 0;
+  out.flush();
+  if (out) return code;
+  const int error = errno;
+  terminal->Error(
+      absl::StrCat("the output could not be written",
+                   error == 0 ? "" : absl::StrCat(": ", std::system_category().message(error))));
+  return code == kExitOk ? kExitFailed : code;
+}
+
 }  // namespace
 
 int Report(const Globals& globals, const absl::Status& result) {
@@ -72,7 +108,7 @@ int Report(const Globals& globals, const absl::Status& result) {
   const absl::Status status = Plain(result, globals.address());
   globals.terminal->Error(status.message().empty() ? status.ToString()
                                                    : std::string(status.message()));
-  const std::string next = NextStep(status, globals.address());
+  const std::string next = NextStep(status, {globals.address(), !globals.injector.empty()});
   if (!next.empty()) globals.terminal->Say(next);
   return ExitCodeOf(status);
 }
@@ -90,8 +126,10 @@ int Main(int argc, const char* const* argv, std::ostream& out, std::ostream& err
   try {
     app->parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // 0 for --help and --version.
-    return app->exit(error, out, err) == 0 ? kExitOk : kExitUsage;
+    Terminal terminal(out, err, Choose(flags.colour, out_tty, err_tty));
+    if (error.get_exit_code() != 0) return Refuse(*app, error, &terminal);
+    // --help and --version.
+    return Delivered(app->exit(error, out, err), out, &terminal);
   }
   Terminal terminal(out, err, Choose(flags.colour, out_tty, err_tty));
   flags.globals.terminal = &terminal;
@@ -102,7 +140,7 @@ int Main(int argc, const char* const* argv, std::ostream& out, std::ostream& err
                                      "\": the injector listens on a Unix socket only; write "
                                      "unix:/run/faultline/root.sock")));
   }
-  return flags.action(flags.globals);
+  return Delivered(flags.action(flags.globals), out, &terminal);
 }
 
 }  // namespace faultline::cli

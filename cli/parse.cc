@@ -115,7 +115,8 @@ absl::StatusOr<std::int64_t> ParseDuration(absl::string_view text) {
   if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration() ||
       duration == absl::InfiniteDuration()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "duration \"", text, "\" is none; write a number with a unit, like 30s, 250ms or 1m30s"));
+        "duration \"", text,
+        "\" is not a duration above 0; write a number with a unit, like 30s, 250ms or 1m30s"));
   }
   return absl::ToInt64Nanoseconds(duration);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which nodes are connected, and the way to reach them. A node has one stream; a newer one of the
-// same name replaces it. Thread-safe.
+// same agent replaces it, one of another agent of the same name is refused. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -37,9 +37,14 @@ class NodeLink {
 
 class Fleet {
  public:
-  // Makes `link` the way to `node`; an older one is ended.
-  void Connect(const std::string& node, const std::shared_ptr<NodeLink>& link)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Makes `link` the way to `node`, which `epoch` names a start of; an older one of the same start
+  // is ended. AlreadyExists: another agent of that name is connected. One that vanished without a
+  // word is taken for connected until the server's keep-alive notices, half a minute.
+  absl::Status Connect(const std::string& node, const std::string& epoch,
+                       const std::shared_ptr<NodeLink>& link) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What Connect would say; changes nothing.
+  absl::Status MayConnect(const std::string& node, const std::string& epoch,
+                          const NodeLink* link) const ABSL_LOCKS_EXCLUDED(mutex_);
   // Forgets `node` if `link` is still the way to it.
   void Disconnect(const std::string& node, const NodeLink* link) ABSL_LOCKS_EXCLUDED(mutex_);
   // Null: not connected.
@@ -48,8 +53,16 @@ class Fleet {
   std::vector<std::string> Connected() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  struct Way {
+    std::string epoch;
+    std::shared_ptr<NodeLink> link;
+  };
+
+  absl::Status Check(const std::string& node, const std::string& epoch, const NodeLink* link) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   mutable absl::Mutex mutex_;
-  std::map<std::string, std::shared_ptr<NodeLink>, std::less<>> links_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Way, std::less<>> ways_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace faultline

@@ -134,13 +134,18 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
       return Refuse(absl::InvalidArgumentError("a stream belongs to one node"));
     }
     const std::string name = hello.node().id();
-    parts_.store->SaveHello(
-        std::move(hello), [self = shared_from_this(), name](absl::StatusOr<HelloOutcome> outcome) {
-          self->OnHelloSaved(name, std::move(outcome));
-        });
+    const std::string epoch = hello.epoch();
+    // Before anything of it is stored.
+    const absl::Status free = parts_.fleet->MayConnect(name, epoch, this);
+    if (!free.ok()) return Refuse(free);
+    parts_.store->SaveHello(std::move(hello), [self = shared_from_this(), name,
+                                               epoch](absl::StatusOr<HelloOutcome> outcome) {
+      self->OnHelloSaved(name, epoch, std::move(outcome));
+    });
   }
 
-  void OnHelloSaved(const std::string& name, absl::StatusOr<HelloOutcome> outcome) {
+  void OnHelloSaved(const std::string& name, const std::string& epoch,
+                    absl::StatusOr<HelloOutcome> outcome) {
     if (absl::IsInvalidArgument(outcome.status())) return Refuse(outcome.status());
     if (!outcome.ok()) return GiveUp(outcome.status());
     schemas_ = std::move(outcome->schemas);
@@ -149,11 +154,11 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     message.mutable_welcome()->set_realtime_ns(parts_.clock->Now().realtime_ns);
     // Before the node can be reached: commands come after Welcome.
     Write(std::move(message));
-    if (node_.empty()) {
-      node_ = name;
-      LogInfo("node ", node_, " connected");
-      parts_.fleet->Connect(node_, shared_from_this());
-    }
+    const bool first = node_.empty();
+    const absl::Status connected = parts_.fleet->Connect(name, epoch, shared_from_this());
+    if (!connected.ok()) return Refuse(connected);
+    node_ = name;
+    if (first) LogInfo("node ", node_, " connected");
     Read();
   }
 

@@ -129,7 +129,8 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
   injection->SetPhase(v1::PHASE_JOURNALED);
   if (absl::Status saved = journal_->Save(injection->state()); !saved.ok()) {
     saved = WithContext(saved, "nothing was changed, because the undo journal cannot be written");
-    Refuse(injection->state().spec(), {}, saved);
+    const v1::Edge& commanded = injection->state().edges().commanded();
+    Refuse(injection->state().spec(), {commanded.boottime_ns(), commanded.realtime_ns()}, saved);
     return saved;
   }
   Tell(injection->state());
@@ -146,6 +147,9 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
     DropFinished();
     Wake();
     return applied;
+  }
+  for (const std::string& note : active.injection->notes()) {
+    LogInfo("fault ", active.injection->id(), ": note: ", note);
   }
   const std::int64_t now_ns = clock_->Now().boottime_ns;
   active.next_save_ns = now_ns;

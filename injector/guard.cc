@@ -61,6 +61,11 @@ absl::Status Guard::CheckDuration(const v1::FaultSpec& spec) const {
         absl::StrCat("a duration is missing: every fault ends by itself; give one of at most ",
                      Spell(policy_.max_duration_ns)));
   }
+  if (spec.duration_ns() < kMinDurationNs) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the duration is ", Spell(spec.duration_ns()), "; a fault lasts at least ",
+        Spell(kMinDurationNs), ", and on this host at most ", Spell(policy_.max_duration_ns)));
+  }
   if (spec.duration_ns() > policy_.max_duration_ns) {
     return absl::InvalidArgumentError(absl::StrCat("the duration is ", Spell(spec.duration_ns()),
                                                    "; this host allows at most ",

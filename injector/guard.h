@@ -16,6 +16,10 @@
 
 namespace faultline {
 
+// Shortest duration of a fault: planning, a commit to the journal and attaching take milliseconds,
+// and a fault whose deadline comes before that would only be undone.
+constexpr std::int64_t kMinDurationNs = 100 * kNsPerMs;
+
 struct GuardPolicy {
   // Most faults at the same time.
   int max_faults = 4;
@@ -32,7 +36,7 @@ class Guard {
  public:
   explicit Guard(GuardPolicy policy) : policy_(std::move(policy)) {}
 
-  // InvalidArgument: no duration, or one that is too long.
+  // InvalidArgument: no duration, or one that is too short or too long.
   absl::Status CheckDuration(const v1::FaultSpec& spec) const;
 
   // FailedPrecondition with the reason if `cgroup` is protected: whoever asks, root included.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -128,6 +129,11 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(
   absl::Status planned =
       injection->fault_->Plan(*host, request, &injection->levers_, &injection->notes_);
   if (!planned.ok()) return planned;
+  if (!host->HasProcess(*cgroup)) {
+    injection->notes_.push_back(
+        absl::StrCat("no process is in control group ", *cgroup,
+                     " nor below it: as long as none comes, nothing is met"));
+  }
   for (const std::unique_ptr<Lever>& lever : injection->levers_) {
     *injection->state_.add_changes() = lever->change();
   }
@@ -180,6 +186,12 @@ void Injection::Stamp(v1::Edge* edge, const Instant& now, std::int64_t at_ns,
 
 absl::Status Injection::Apply() {
   apply_ns_ = clock_->Now().boottime_ns;
+  if (apply_ns_ >= state_.deadline_boottime_ns()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it was not applied: its deadline, ",
+                     absl::FormatDuration(absl::Nanoseconds(state_.spec().duration_ns())),
+                     " after the command, was over by then; give it a longer duration"));
+  }
   for (const std::unique_ptr<Lever>& lever : levers_) {
     if (absl::Status status = lever->Apply(); !status.ok()) return status;
   }
@@ -237,6 +249,7 @@ bool Injection::Measure() {
   const Instant now = clock_->Now();
   const Evidence evidence = fault_->Measure(*host_, levers_, now.boottime_ns);
   missing_ = evidence.missing;
+  missing_what_ = evidence.missing_what;
   TakeDose(evidence);
   if (!recovered_ && active() && missing_.empty()) state_.set_read_boottime_ns(now.boottime_ns);
   v1::Edges* edges = state_.mutable_edges();

@@ -35,7 +35,8 @@ class Injection {
   // One that an earlier process journaled: it can only be measured and undone.
   static std::unique_ptr<Injection> Recover(Host* host, Clock* clock, v1::FaultState state);
 
-  // Pulls the levers in order: PHASE_APPLIED. After a failure Undo must follow.
+  // Pulls the levers in order: PHASE_APPLIED. After a failure Undo must follow. FailedPrecondition:
+  // the deadline is over, and nothing was pulled.
   absl::Status Apply();
 
   // Reads every lever back, measures for the first time and stamps `acked`: PHASE_VERIFIED. After a
@@ -89,8 +90,9 @@ class Injection {
   std::vector<std::unique_ptr<Lever>> levers_;
   v1::FaultState state_;
   std::vector<std::string> notes_;
-  // Of the last measurement: Evidence::missing.
+  // Of the last measurement: Evidence::missing and missing_what.
   std::string missing_;
+  std::string missing_what_;
   // When Apply began: the fault took hold between then and `acked`.
   std::int64_t apply_ns_ = 0;
   // When the last read-back succeeded.
@@ -113,8 +115,9 @@ class Injection {
 std::int64_t LastSignNs(const v1::FaultState& state);
 
 // "its dose is a lower bound, ...": what of the dose is missing of a fault that was over at
-// `end_ns` at the latest, and why. Empty for a sham.
-std::string LowerBound(const v1::FaultState& state, std::int64_t end_ns, absl::string_view why);
+// `end_ns` at the latest, and why; `what` of it, if that is not everything. Empty for a sham.
+std::string LowerBound(const v1::FaultState& state, std::int64_t end_ns, absl::string_view why,
+                       absl::string_view what = "");
 
 // Longest id that a fault may have, bytes.
 constexpr size_t kMaxFaultIdLength = 64;

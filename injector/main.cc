@@ -38,6 +38,17 @@ constexpr std::int64_t kEndTimeoutNs = 5 * kNsPerSecond;
 // A fault loads the machine on purpose; the undo must not wait in its queue.
 constexpr int kNice = -10;
 
+// Exit status of --undo that may have been told the wrong folder.
+constexpr int kNoJournal = 2;
+
+std::string JournalPath(const std::string& state_dir) { return state_dir + "/journal.db"; }
+
+// False only if there surely is none: one that cannot be reached is told by opening it.
+bool HasJournal(const std::string& state_dir) {
+  return ::access(JournalPath(state_dir).c_str(), F_OK) == 0 ||
+         (errno != ENOENT && errno != ENOTDIR);
+}
+
 // Holds the lock until the process ends. FailedPrecondition: another one has it.
 absl::StatusOr<Descriptor> LockStateDir(const std::string& state_dir) {
   std::error_code error;
@@ -97,6 +108,9 @@ bool EndEverything(Controller& controller, const std::string& reason) {
 // Prints what was undone; false if something is left.
 bool UndoAndTell(Controller& controller) {
   const bool done = EndEverything(controller, "the injector died");
+  if (controller.recovered().empty() && controller.complaints().empty()) {
+    std::printf("nothing to undo\n");
+  }
   const v1::ListResponse list = controller.List(false);
   for (const v1::FaultState& recovered : controller.recovered()) {
     for (const v1::FaultState& state : list.faults()) {
@@ -151,6 +165,11 @@ int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
         "processes");
     return 1;
   }
+  if (options.undo && !HasJournal(options.state_dir)) {
+    LogError("there is no journal in ", options.state_dir,
+             ": nothing was undone; is --state-dir right?");
+    return kNoJournal;
+  }
   absl::StatusOr<Descriptor> lock = LockStateDir(options.state_dir);
   if (!lock.ok()) {
     LogError(lock.status().message());
@@ -158,14 +177,14 @@ int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
   }
   absl::StatusOr<std::unique_ptr<RealHost>> host =
       RealHost::Create({.leak = {.helper = FindHelper(options), .report_dir = options.run_dir},
-                        .bpffs = options.bpffs},
+                        .bpffs = options.bpffs,
+                        .plane_devices = options.plane_devices},
                        &Clock::System());
   if (!host.ok()) {
     LogError(host.status().message());
     return 1;
   }
-  absl::StatusOr<std::unique_ptr<Journal>> journal =
-      Journal::Open(options.state_dir + "/journal.db");
+  absl::StatusOr<std::unique_ptr<Journal>> journal = Journal::Open(JournalPath(options.state_dir));
   if (!journal.ok()) {
     LogError(journal.status().message());
     return 1;

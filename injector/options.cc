@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/cgroup_tree.h"
 #include "base/reference.h"
+#include "injector/guard.h"
 
 namespace faultline {
 namespace {
@@ -34,7 +35,7 @@ constexpr const char* kExamples =
     "Then, e.g.: faultline --injector unix:RUN_DIR/root.sock inject --list\n"
     "\n"
     "Exit status: 0 all is undone, 1 it cannot work or something is left to undo, 2 a wrong "
-    "option.";
+    "option, or --undo without a journal.";
 
 // A group is protected by its path in the hierarchy, not by the folder it is mounted at.
 std::string CheckCgroup(const std::string& path) {
@@ -98,7 +99,7 @@ void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duratio
       ->check(CLI::Range(1, 64))
       ->group(kGroup);
   app.add_option("--max-duration", max_duration,
-                 "Longest duration of a fault, e.g. 90s, 30m, 2h; at most 24h")
+                 "Longest duration of a fault, e.g. 90s, 30m, 2h; from 100ms to 24h")
       ->type_name("TIME")
       ->capture_default_str()
       ->group(kGroup);
@@ -108,7 +109,8 @@ void AddTasks(CLI::App& app, InjectorOptions& options) {
   constexpr const char* kGroup = "Do one thing and exit";
   CLI::Option* undo = app.add_flag("--undo", options.undo,
                                    "Undo what a dead injector's journal holds, a line for each\n"
-                                   "fault; refused while one runs on the same STATE_DIR")
+                                   "fault; refused while one runs on the same STATE_DIR, or\n"
+                                   "where there is no journal")
                           ->group(kGroup);
   CLI::Option* planes =
       app.add_flag("--remove-planes", options.remove_planes,
@@ -135,11 +137,11 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
   try {
     app.parse(argc, argv);
     absl::Duration duration;
-    if (!absl::ParseDuration(max_duration, &duration) || duration <= absl::ZeroDuration() ||
-        duration > absl::Hours(24)) {
+    if (!absl::ParseDuration(max_duration, &duration) ||
+        duration < absl::Nanoseconds(kMinDurationNs) || duration > absl::Hours(24)) {
       throw CLI::ValidationError("--max-duration",
                                  absl::StrCat("\"", max_duration,
-                                              "\" is no time of at most 24h; give "
+                                              "\" is no time from 100ms to 24h; give "
                                               "one like 90s, 30m or 2h"));
     }
     options.max_duration_ns = absl::ToInt64Nanoseconds(duration);

@@ -23,16 +23,20 @@ std::int64_t LastSignNs(const v1::FaultState& state) {
                    state.read_boottime_ns()});
 }
 
-std::string LowerBound(const v1::FaultState& state, std::int64_t end_ns, absl::string_view why) {
+std::string LowerBound(const v1::FaultState& state, std::int64_t end_ns, absl::string_view why,
+                       absl::string_view what) {
   if (state.sham()) return "";
   if (state.read_boottime_ns() == 0) {
-    return absl::StrCat("its dose is not known: it was never read, and ", why);
+    return what.empty() ? absl::StrCat("its dose is not known: it was never read, and ", why)
+                        : absl::StrCat(what, " are not known: they were never read, and ", why);
   }
   const absl::Duration unread =
       absl::Nanoseconds(std::max<std::int64_t>(0, end_ns - state.read_boottime_ns()));
-  return absl::StrCat("its dose is a lower bound, of at most ",
-                      absl::FormatDuration(absl::Ceil(unread, absl::Milliseconds(1))),
-                      " before the end: ", why);
+  const std::string before =
+      absl::StrCat("of at most ", absl::FormatDuration(absl::Ceil(unread, absl::Milliseconds(1))),
+                   " before the end: ", why);
+  return what.empty() ? absl::StrCat("its dose is a lower bound, ", before)
+                      : absl::StrCat("its dose is exact but for ", what, ", which are ", before);
 }
 
 absl::Status Injection::MakeLevers() {
@@ -140,7 +144,8 @@ void Injection::SayWhatIsMissing() {
     state_.set_dose_complete(true);
     return;
   }
-  const std::string bound = LowerBound(state_, state_.edges().undone().boottime_ns(), missing_);
+  const std::string bound =
+      LowerBound(state_, state_.edges().undone().boottime_ns(), missing_, missing_what_);
   const bool both = !state_.reason().empty() && !bound.empty();
   state_.set_reason(absl::StrCat(state_.reason(), both ? "; " : "", bound));
 }

@@ -17,8 +17,10 @@ namespace {
 
 // Between two tries to reach an injector that is not there.
 constexpr std::int64_t kRetryNs = 500 * kNsPerMs;
-// A dose that is not there by then is the next tick's.
-constexpr std::chrono::milliseconds kDoseDeadline{200};
+// An injector that has not answered a tick's question by then was not seen in that tick.
+constexpr std::chrono::milliseconds kAnswerWithin{200};
+// A question and its answer that took this long: it was this process that stood still.
+constexpr std::chrono::milliseconds kStoodStill{300};
 // The states that a new watch finds.
 constexpr std::chrono::seconds kListDeadline{2};
 // Undo waits for the kernel at most a few seconds; a Halt may undo several faults.
@@ -27,6 +29,12 @@ constexpr std::chrono::seconds kCommandDeadline{30};
 // The injector's journal keeps what ended; here it is needed until every window that it touches is
 // sampled.
 constexpr std::int64_t kForgetEndedAfterNs = 900 * kNsPerSecond;
+
+v1::ListRequest ListOf(bool active_only) {
+  v1::ListRequest request;
+  request.set_active_only(active_only);
+  return request;
+}
 
 }  // namespace
 
@@ -40,7 +48,7 @@ InjectorLink::InjectorLink(std::string address) : address_(std::move(address)) {
   stub_ = v1::Faults::NewStub(channel_);
 }
 
-InjectorLink::~InjectorLink() = default;
+InjectorLink::~InjectorLink() { Stop(); }
 
 void InjectorLink::Start(OnChange on_change) {
   on_change_ = std::move(on_change);
@@ -54,8 +62,11 @@ void InjectorLink::Stop() {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     for (grpc::ClientContext* call : calls_) call->TryCancel();
+    if (question_ != nullptr) question_->context.TryCancel();
   }
   if (thread_.joinable()) thread_.join();
+  std::unique_lock lock(mutex_);
+  answered_.wait(lock, [this] { return question_ == nullptr; });
 }
 
 void InjectorLink::Learn(const v1::FaultState& state) {
@@ -88,10 +99,8 @@ void InjectorLink::Settle(bool connected) {
 bool InjectorLink::LearnAll() {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kListDeadline);
-  v1::ListRequest request;
   v1::ListResponse response;
-  request.set_active_only(true);
-  if (!stub_->List(&context, request, &response).ok()) return false;
+  if (!stub_->List(&context, ListOf(/*active_only=*/true), &response).ok()) return false;
   for (const v1::FaultState& state : response.faults()) Learn(state);
   return true;
 }
@@ -127,30 +136,75 @@ void InjectorLink::Watch(const std::stop_token& stop) {
   }
 }
 
-std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
-  std::vector<v1::FaultState> result;
-  bool active = false;
+bool InjectorLink::Ask(bool active_only, std::chrono::steady_clock::time_point until,
+                       v1::ListResponse* response) {
+  const auto question = std::make_shared<Question>();
+  {
+    const std::lock_guard lock(mutex_);
+    // It still owes an answer: nothing to wait for, and it is asked anew after that one.
+    if (question_ != nullptr || stopped_) return false;
+    question_ = question;
+  }
+  question->request = ListOf(active_only);
+  stub_->async()->List(&question->context, &question->request, &question->response,
+                       [this, question](const grpc::Status& status) {
+                         const std::lock_guard lock(mutex_);
+                         question->ok = status.ok();
+                         question_ = nullptr;
+                         answered_.notify_all();
+                       });
+  std::unique_lock lock(mutex_);
+  answered_.wait_until(lock, until, [&] { return question_ != question; });
+  if (!question->ok) return false;
+  response->Swap(&question->response);
+  return true;
+}
+
+bool InjectorLink::Take(v1::ListResponse* list) {
+  std::set<std::string> listed;
+  const std::lock_guard lock(mutex_);
+  for (v1::FaultState& state : *list->mutable_faults()) {
+    const std::string id = state.spec().id();
+    if (id.empty()) continue;
+    listed.insert(id);
+    v1::FaultState& known = states_[id];
+    if (!IsFinal(known.phase())) known = std::move(state);
+  }
+  return std::all_of(states_.begin(), states_.end(), [&listed](const auto& entry) {
+    return IsFinal(entry.second.phase()) || listed.count(entry.first) != 0;
+  });
+}
+
+bool InjectorLink::AskAll(bool behind) {
+  const auto until = std::chrono::steady_clock::now() + kAnswerWithin;
+  v1::ListResponse list;
+  if (!Ask(/*active_only=*/!behind, until, &list)) return false;
+  if (Take(&list) || behind) return true;
+  // One that was active has ended, and the watch has not told its last dose yet.
+  if (!Ask(/*active_only=*/false, until, &list)) return false;
+  Take(&list);
+  return true;
+}
+
+bool InjectorLink::Refresh(bool behind) {
+  const auto begin = std::chrono::steady_clock::now();
+  const bool seen = AskAll(behind);
+  const auto now = std::chrono::steady_clock::now();
+  if (now - begin < kStoodStill) return seen;
+  // The answer, or that there was none in time, is of before this process was stopped.
+  {
+    std::unique_lock lock(mutex_);
+    answered_.wait_until(lock, now + kAnswerWithin, [this] { return question_ == nullptr; });
+  }
+  return AskAll(/*behind=*/true);
+}
+
+std::vector<v1::FaultState> InjectorLink::States(bool behind, bool* connected) {
   {
     const std::lock_guard lock(mutex_);
     *connected = connected_;
-    for (const auto& [id, state] : states_) {
-      active = active || !IsFinal(state.phase());
-    }
   }
-  if (active && *connected) {
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + kDoseDeadline);
-    v1::ListRequest request;
-    v1::ListResponse response;
-    request.set_active_only(true);
-    if (stub_->List(&context, request, &response).ok()) {
-      const std::lock_guard lock(mutex_);
-      for (v1::FaultState& state : *response.mutable_faults()) {
-        v1::FaultState& known = states_[state.spec().id()];
-        if (!IsFinal(known.phase())) known = std::move(state);
-      }
-    }
-  }
+  if (*connected) *connected = Refresh(behind);
   const std::int64_t forget = Clock::System().Now().boottime_ns - kForgetEndedAfterNs;
   const std::lock_guard lock(mutex_);
   std::erase_if(states_, [forget](const auto& entry) {
@@ -159,6 +213,7 @@ std::vector<v1::FaultState> InjectorLink::States(bool* connected) {
     return IsFinal(state.phase()) &&
            std::max(edges.undone().boottime_ns(), edges.commanded().boottime_ns()) < forget;
   });
+  std::vector<v1::FaultState> result;
   result.reserve(states_.size());
   for (const auto& [id, state] : states_) result.push_back(state);
   return result;

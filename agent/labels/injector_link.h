@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The agent's line to the injector of its node: a watch that tells every change of a fault at once,
-// a question per tick for fresh doses while a fault is active, and commands passed on. Survives an
-// injector that comes and goes. Thread-safe; owns one thread.
+// a question per tick for fresh doses, and commands passed on. Survives an injector that comes and
+// goes or stands still. Thread-safe, but for States, which one thread calls; owns one thread.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -43,20 +44,40 @@ class InjectorLink {
   // Before that States knows nothing, which is not the same as an injector that does not answer.
   void AwaitFirstTry(std::int64_t timeout_ns);
 
-  // The states known now, with doses of this moment while a fault is active. `connected` says
-  // whether the injector answers; without it, faults stand as last told.
-  std::vector<v1::FaultState> States(bool* connected);
+  // The states known now, with doses of this moment. `connected` says whether the injector
+  // answered; without it, faults stand as last told. Waits a fifth of a second for the answer, and
+  // not at all while an earlier one is still owed. `behind`: this process may not have run for a
+  // while, so what the watch would have told of faults that came and went is asked for, too.
+  std::vector<v1::FaultState> States(bool behind, bool* connected);
 
   // Passes a command on and returns its answer; blocks until the injector answers or its deadline
   // passes.
   v1::CommandResult Call(const v1::Command& command);
 
  private:
+  // A List that was asked for by a tick; lives until gRPC has ended it.
+  struct Question {
+    grpc::ClientContext context;
+    v1::ListRequest request;
+    v1::ListResponse response;
+    bool ok = false;
+  };
+
   void Watch(const std::stop_token& stop);
   // One watch from its beginning to its end; why it ended.
   grpc::Status WatchOnce(const std::stop_token& stop);
   // Asks for the states that there are now, of which a new watch tells one after the other.
   bool LearnAll();
+  // False: there is no answer by then. The question stays asked, as the answer to it says that the
+  // injector is back.
+  bool Ask(bool active_only, std::chrono::steady_clock::time_point until,
+           v1::ListResponse* response);
+  // Updates what is known; true if `list` has all that is known as active.
+  bool Take(v1::ListResponse* list);
+  // Asks as States does; false: the injector was not seen.
+  bool AskAll(bool behind);
+  // The same, once more if this process did not run meanwhile.
+  bool Refresh(bool behind);
   grpc::Status Pass(grpc::ClientContext* context, const v1::Command& command,
                     v1::CommandResult* result);
   void Settle(bool connected);
@@ -75,6 +96,9 @@ class InjectorLink {
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   // Calls of Call that are under way.
   std::set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mutex_);
+  // The one that waits for its answer; null if none does.
+  std::shared_ptr<Question> question_ ABSL_GUARDED_BY(mutex_);
+  std::condition_variable answered_;
   std::jthread thread_;
 };
 

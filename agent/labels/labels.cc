@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/labels/labels.h"
 
-#include <vector>
+#include <algorithm>
+#include <set>
+
+#include "proto/words.h"
 
 namespace faultline {
 namespace {
@@ -11,6 +14,22 @@ constexpr std::uint64_t kFirstFaultEntity = 1ULL << 48;
 
 // Faults that ended this long before the window are forgotten, so that the map stays small.
 constexpr std::int64_t kForgetAfterNs = 600'000'000'000;
+
+void SetNull(int row, v1::ColumnFrame* column) {
+  const auto bit = static_cast<size_t>(row);
+  std::string& nulls = *column->mutable_nulls();
+  if (nulls.size() <= bit / 8) nulls.resize(bit / 8 + 1);
+  nulls[bit / 8] = static_cast<char>(nulls[bit / 8] | (1 << (bit % 8)));
+}
+
+// Over, and nothing of it can be in a window that begins at `begin_ns`. One that was refused has no
+// end but the command.
+bool IsOld(const v1::FaultState& state, std::int64_t begin_ns) {
+  const v1::Edges& edges = state.edges();
+  const std::int64_t undone = edges.undone().boottime_ns();
+  if (undone == 0 && !IsFinal(state.phase())) return false;
+  return std::max(undone, edges.commanded().boottime_ns()) < begin_ns - kForgetAfterNs;
+}
 
 }  // namespace
 
@@ -34,6 +53,46 @@ Labels::Labels(const v1::Schema& schema) : next_entity_(kFirstFaultEntity) {
   }
 }
 
+void Labels::Forget(absl::Span<const v1::FaultState> states, std::int64_t begin_ns) {
+  std::set<absl::string_view> ids;
+  for (const v1::FaultState& state : states) {
+    if (!IsOld(state, begin_ns)) ids.insert(state.spec().id());
+  }
+  std::erase_if(known_, [&ids](const auto& entry) { return ids.count(entry.first) == 0; });
+}
+
+void Labels::AddRow(const v1::FaultState& state, bool seen, std::int64_t begin_ns, Known* known,
+                    v1::TableFrame* table) {
+  // A gauge dose (bytes held) counts by its change, too: what the fault did in this window.
+  const std::int64_t total = state.dose().empty() ? 0 : state.dose(0).value();
+  const bool measured = seen && !state.dose().empty();
+  // What was done before this agent saw the fault, or while it did not see it, belongs to no window
+  // of its own; and what an injector that died had counted may be more than its successor knows.
+  const bool counted = measured &&
+                       (known->counted || state.edges().acked().boottime_ns() >= begin_ns) &&
+                       (state.dose(0).gauge() || total >= known->dose);
+  const int row = table->entities_size();
+  table->add_entities(known->entity);
+  for (int c = 0; c < columns_; ++c) {
+    std::int64_t value = 0;
+    bool null = false;
+    if (c == active_column_) {
+      value = 1;
+    } else if (c == dose_column_) {
+      value = total - known->dose;
+      null = !counted;
+    } else if (c == total_column_) {
+      value = total;
+      null = !measured;
+    }
+    v1::ColumnFrame* column = table->mutable_columns(c);
+    column->add_values(null ? 0 : value);
+    if (null) SetNull(row, column);
+  }
+  known->counted = measured;
+  if (measured) known->dose = total;
+}
+
 void Labels::Fill(absl::Span<const v1::FaultState> states, bool seen, v1::Frame* frame,
                   v1::Batch* batch) {
   v1::TableFrame* table = nullptr;
@@ -43,13 +102,10 @@ void Labels::Fill(absl::Span<const v1::FaultState> states, bool seen, v1::Frame*
     for (int c = 0; c < columns_; ++c) table->add_columns();
   }
   const std::int64_t begin = frame->begin_boottime_ns();
+  Forget(states, begin);
   for (const v1::FaultState& state : states) {
+    if (IsOld(state, begin)) continue;
     const std::string& id = state.spec().id();
-    const std::int64_t undone = state.edges().undone().boottime_ns();
-    if (undone != 0 && undone < begin - kForgetAfterNs) {
-      known_.erase(id);
-      continue;
-    }
     Known& known = known_[id];
     if (known.entity == 0) known.entity = next_entity_++;
     if (std::string told = state.SerializeAsString(); told != known.told) {
@@ -59,43 +115,11 @@ void Labels::Fill(absl::Span<const v1::FaultState> states, bool seen, v1::Frame*
     if (!ActiveIn(state, begin, frame->end_boottime_ns())) continue;
     frame->add_active_faults(id);
     if (table == nullptr) continue;
-    // A gauge dose (bytes held) counts by its change, too: what the fault did in this window.
-    const std::int64_t total = state.dose().empty() ? 0 : state.dose(0).value();
-    const bool measured = seen && !state.dose().empty();
-    // What was done before this agent saw the fault belongs to no window of its own; and what an
-    // injector that died had counted may be more than what its successor knows.
-    const bool counted = measured &&
-                         (known.counted || state.edges().acked().boottime_ns() >= begin) &&
-                         (state.dose(0).gauge() || total >= known.dose);
-    table->add_entities(known.entity);
     v1::Entity* entity = batch->add_entities();
     entity->set_id(known.entity);
     entity->set_table("fault");
     entity->set_name(id);
-    for (int c = 0; c < columns_; ++c) {
-      std::int64_t value = 0;
-      bool null = false;
-      if (c == active_column_) {
-        value = 1;
-      } else if (c == dose_column_) {
-        value = total - known.dose;
-        null = !counted;
-      } else if (c == total_column_) {
-        value = total;
-        null = !measured;
-      }
-      v1::ColumnFrame* column = table->mutable_columns(c);
-      column->add_values(null ? 0 : value);
-      if (null) {
-        const size_t bit = static_cast<size_t>(table->entities_size() - 1);
-        column->mutable_nulls()->resize(bit / 8 + 1);
-        (*column->mutable_nulls())[bit / 8] =
-            static_cast<char>((*column->mutable_nulls())[bit / 8] | (1 << (bit % 8)));
-      }
-    }
-    if (!measured) continue;
-    known.dose = total;
-    known.counted = true;
+    AddRow(state, seen, begin, &known, table);
   }
   if (table == nullptr) return;
   // The bitmap covers every entity or is empty.

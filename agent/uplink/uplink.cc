@@ -81,15 +81,17 @@ bool Uplink::Drain(std::int64_t timeout_ns) {
 
 void Uplink::Run(const std::stop_token& stop) {
   std::int64_t pause = kFirstPauseNs;
-  bool said = false;
+  // What was said last, so that each reason is said once.
+  std::string said;
   while (!stop.stop_requested()) {
-    if (Converse(stop)) {
+    std::string why;
+    if (Converse(stop, &why)) {
       pause = kFirstPauseNs;
-      said = false;
-    } else if (!said) {
-      LogWarning("collector: no answer from ", collector_,
-                 "; samples are kept and sent when it is back");
-      said = true;
+      said.clear();
+    } else if (why != said && !stop.stop_requested()) {
+      LogWarning("collector: ", collector_, " does not take this node: ", why,
+                 "; samples are kept and sent when it does");
+      said = why;
     }
     Clock& clock = Clock::System();
     clock.WaitUntil(clock.Now().boottime_ns + Jittered(pause), stop);
@@ -97,7 +99,7 @@ void Uplink::Run(const std::stop_token& stop) {
   }
 }
 
-bool Uplink::Converse(const std::stop_token& stop) {
+bool Uplink::Converse(const std::stop_token& stop, std::string* why) {
   grpc::ClientContext context;
   const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
   const auto stream = stub_->Stream(&context);
@@ -121,10 +123,8 @@ bool Uplink::Converse(const std::stop_token& stop) {
   const grpc::Status status = stream->Finish();
   if (welcome && !stop.stop_requested()) {
     LogWarning("collector: the stream to ", collector_, " broke: ", status.error_message());
-  } else if (!welcome && status.error_code() != grpc::StatusCode::UNAVAILABLE &&
-             !stop.stop_requested()) {
-    LogWarning("collector: ", collector_, " refuses this node: ", status.error_message());
   }
+  if (!welcome) *why = status.error_message();
   return welcome;
 }
 

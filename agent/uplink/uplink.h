@@ -45,8 +45,8 @@ class Uplink {
   using Stream = grpc::ClientReaderWriterInterface<v1::NodeMessage, v1::CollectorMessage>;
 
   void Run(const std::stop_token& stop);
-  // One stream from Hello to its end; true if the collector welcomed us.
-  bool Converse(const std::stop_token& stop);
+  // One stream from Hello to its end; true if the collector welcomed us, else *why not.
+  bool Converse(const std::stop_token& stop, std::string* why);
   void Receive(Stream* stream);
   // False: the stream is of no use any more.
   bool Take(v1::CollectorMessage* message);

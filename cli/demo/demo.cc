@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "cli/command.h"
+#include "cli/dataset_writer.h"
 #include "cli/demo/load.h"
 #include "cli/demo/play.h"
 #include "cli/demo/report.h"
@@ -41,12 +42,11 @@ absl::Status Prepare(DemoOptions* options) {
   std::error_code error;
   if (options->out.empty()) options->out = DefaultOut();
   options->out = std::filesystem::absolute(options->out, error).lexically_normal().string();
-  // Said now and not after two minutes.
-  if (std::filesystem::exists(options->out, error) &&
-      (!std::filesystem::is_directory(options->out, error) ||
-       !std::filesystem::is_empty(options->out, error))) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        options->out, " exists and is not an empty folder; choose another with --out"));
+  // Tried now and not after two minutes; the folder itself appears with the dataset.
+  const absl::Status possible = DatasetWriter::Create(options->out).status();
+  if (!possible.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the dataset cannot be written: ", possible.message()));
   }
   if (options->bin_dir.empty()) {
     options->bin_dir =

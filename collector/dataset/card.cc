@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "collector/dataset/csv.h"
 #include "proto/words.h"
 
@@ -74,6 +75,14 @@ std::string Moved(const FaultInterval& fault) {
   return text;
 }
 
+// Of what ended badly, or never began, the injector's own words.
+std::string Remark(const FaultInterval& fault) {
+  return fault.note.empty() || !fault.Changed() ? fault.state.reason() : fault.note;
+}
+
+// A bar would end the cell.
+std::string Cell(const std::string& text) { return absl::StrReplaceAll(text, {{"|", "\\|"}}); }
+
 void AppendFaults(const std::vector<NodeData>& nodes, std::string* card) {
   std::map<std::string, int> verdicts;
   std::string table;
@@ -82,10 +91,10 @@ void AppendFaults(const std::vector<NodeData>& nodes, std::string* card) {
       const std::string verdict(VerdictWord(fault.verdict));
       ++verdicts[verdict.empty() ? "no verdict" : verdict];
       absl::StrAppend(&table, "| ", fault.state.spec().type(), fault.state.sham() ? " (sham)" : "",
-                      " | ", node.name, " | ", TargetText(fault.state.spec().target()), " | ",
+                      " | ", node.name, " | ", Cell(TargetText(fault.state.spec().target())), " | ",
                       TimeText(fault.state.edges().acked().realtime_ns()), " | ",
                       TimeText(fault.state.edges().undone().realtime_ns()), " | ", verdict, " | ",
-                      Moved(fault), " | ", fault.note, " |\n");
+                      Moved(fault), " | ", Cell(Remark(fault)), " |\n");
     }
   }
   absl::StrAppend(card, "\n## Faults\n\n");

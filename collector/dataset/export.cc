@@ -122,7 +122,7 @@ class RunExport {
         {"faults.csv", FaultsCsv(nodes_)},
         {"metrics.csv", MetricsCsv(*layout_)},
         {"nodes.csv", NodesCsv(nodes_)},
-        {"entities.csv", EntitiesCsv(*entities)},
+        {"entities.csv", EntitiesCsv(*entities, tally_)},
         {"gaps.csv", GapsCsv(gaps_)},
         {"events.csv", EventsCsv(*events)},
         {"README.md", Card(run_, open_, *layout_, nodes_, gaps_, tally_)},

@@ -52,7 +52,10 @@ LabelState StateOf(const FaultInterval& fault, std::int64_t begin_ns, std::int64
 }  // namespace
 
 bool FaultInterval::Changed() const {
-  return Acked() != 0 || state.phase() == v1::PHASE_FAILED || state.phase() == v1::PHASE_INTERFERED;
+  // Undone without an ack: its injector died between the change and the confirmation, or before
+  // both, which nobody can tell.
+  return Acked() != 0 || state.phase() == v1::PHASE_FAILED ||
+         state.phase() == v1::PHASE_INTERFERED || state.phase() == v1::PHASE_UNDONE;
 }
 
 bool FaultInterval::HasEnd() const {
@@ -92,7 +95,8 @@ std::int64_t FaultInterval::EndRealtime() const {
 
 bool FaultInterval::Covers(std::int64_t begin_ns, std::int64_t end_ns) const {
   const std::int64_t touch = state.edges().first_touch().boottime_ns();
-  return touch != 0 && begin_ns >= touch && end_ns <= SureEnd();
+  // Without the kernel's confirmation nothing is claimed.
+  return Acked() != 0 && touch != 0 && begin_ns >= touch && end_ns <= SureEnd();
 }
 
 bool FaultInterval::Touches(std::int64_t begin_ns, std::int64_t end_ns) const {
@@ -156,6 +160,7 @@ WindowLabel IntervalTable::Label(const v1::Frame& frame, absl::string_view boot_
   if (AnyTouches(unseen_, boot_id, begin, end)) {
     // Nobody can say whether the kernel still had it: a link ends with the injector that died.
     label.label = false;
+    label.unseen = true;
     if (label.state == LabelState::kFault) label.state = LabelState::kUnknown;
     label.state = std::max(label.state, LabelState::kUnknown);
   }

@@ -26,7 +26,8 @@ struct FaultInterval {
   // End of the recovery; equal to End() where there was none.
   std::int64_t recovered_ns = 0;
 
-  // It changed something on the host: confirmed by the kernel, or failed half-way.
+  // It changed something on the host, or may have: confirmed by the kernel, failed half-way, or
+  // taken back before it was confirmed.
   bool Changed() const;
   std::int64_t Begin() const { return state.edges().commanded().boottime_ns(); }
   // From here the kernel had it; 0: never.
@@ -76,6 +77,8 @@ struct WindowLabel {
   std::vector<const FaultInterval*> faults;
   // Active faults that the node named and that the catalogue does not know.
   std::vector<std::string> unknown_faults;
+  // The node did not see its injector.
+  bool unseen = false;
   // Whether a fault is active: the node said one thing in the frame, its faults' edges another.
   bool facts_differ = false;
 };

@@ -273,6 +273,12 @@ bool HasFaultWindow(const Observation& observation) {
          observation.classes.end();
 }
 
+// What moved while the dose was 0 moved by chance.
+bool MetNothing(const v1::FaultState& state) {
+  return state.dose_complete() && state.dose_size() > 0 && state.dose(0).value() == 0 &&
+         state.edges().first_touch().boottime_ns() == 0;
+}
+
 absl::Status DecideVerdict(Catalogue* catalogue, const Layout& layout, const v1::Run& run,
                            const NodeData& node, const Observation& seen,
                            const std::vector<const FaultInterval*>& company, bool second,
@@ -283,7 +289,7 @@ absl::Status DecideVerdict(Catalogue* catalogue, const Layout& layout, const v1:
   if (state.phase() == v1::PHASE_INTERFERED || state.verdict() == v1::VERDICT_INTERFERED) {
     fault->verdict = v1::VERDICT_INTERFERED;
   } else if (fault->Acked() == 0) {
-    fault->note = "it was never active";
+    fault->note = "it ended before the kernel confirmed it";
   } else if (state.sham()) {
     fault->verdict = v1::VERDICT_NO_EFFECT;
     if (!company.empty()) {
@@ -291,6 +297,9 @@ absl::Status DecideVerdict(Catalogue* catalogue, const Layout& layout, const v1:
     } else if (AnySymptomMoved(seen)) {
       fault->note = "a symptom moved although the dose is zero";
     }
+  } else if (MetNothing(state)) {
+    fault->verdict = v1::VERDICT_NO_EFFECT;
+    fault->note = "its dose is 0: it met nothing of the target's";
   } else if (!HasFaultWindow(seen)) {
     fault->note = "no whole window that the node saw lies inside the fault";
   } else if (!AnySymptomComparable(seen)) {

@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "collector/dataset/verdict.h"
+
 namespace faultline {
 namespace {
 
@@ -48,7 +50,9 @@ absl::StatusOr<std::vector<NodeData>> LoadNodes(Catalogue* catalogue, const v1::
   if (!last.ok()) return last.status();
   auto rows = catalogue->Nodes();
   if (!rows.ok()) return rows.status();
-  const auto faults = catalogue->FaultsBetween(run.begin_realtime_ns(), run.end_realtime_ns());
+  // One that ended shortly before the run may still be recovered from in it.
+  const auto faults =
+      catalogue->FaultsBetween(run.begin_realtime_ns() - kMaxRecoveryNs, run.end_realtime_ns());
   if (!faults.ok()) return faults.status();
   // An injector lost before the run may be unseen in it.
   const auto events = catalogue->Events(0, run.end_realtime_ns());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "collector/dataset/side_files.h"
 
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/escaping.h"
@@ -205,9 +206,16 @@ std::string NodesCsv(const std::vector<NodeData>& nodes) {
   return file;
 }
 
-std::string EntitiesCsv(const std::vector<EntityRow>& entities) {
+std::string EntitiesCsv(const std::vector<EntityRow>& entities, const Tally& tally) {
   std::string file = "node,table,entity,unit,container\n";
   for (const EntityRow& row : entities) {
+    const auto table =
+        std::find_if(tally.tables.begin(), tally.tables.end(),
+                     [&](const TableTally& one) { return one.name == row.entity.table(); });
+    // An agent that went on after the run has seen others since.
+    if (table == tally.tables.end() || !table->entities.contains({row.node, row.entity.name()})) {
+      continue;
+    }
     file += CsvLine({row.node, row.entity.table(), row.entity.name(), row.entity.unit(),
                      row.entity.container()});
   }

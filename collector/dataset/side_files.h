@@ -9,6 +9,7 @@
 
 #include "collector/dataset/layout.h"
 #include "collector/dataset/node_data.h"
+#include "collector/dataset/tally.h"
 #include "collector/store/catalogue.h"
 
 namespace faultline {
@@ -16,7 +17,8 @@ namespace faultline {
 std::string FaultsCsv(const std::vector<NodeData>& nodes);
 std::string MetricsCsv(const Layout& layout);
 std::string NodesCsv(const std::vector<NodeData>& nodes);
-std::string EntitiesCsv(const std::vector<EntityRow>& entities);
+// Those of `entities` that have a row in the tables.
+std::string EntitiesCsv(const std::vector<EntityRow>& entities, const Tally& tally);
 std::string GapsCsv(const std::vector<GapRow>& gaps);
 std::string EventsCsv(const std::vector<EventRow>& events);
 

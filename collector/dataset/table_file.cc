@@ -99,7 +99,7 @@ Value WindowDose(const WindowLabel& label, const v1::Frame& frame, const StoredB
     return DoseOf(frame, layout.Map(batch.schema), layout.schema(batch.schema), names,
                   (*active)->state.spec().id());
   }
-  if (label.state == LabelState::kUnknown) return {};
+  if (label.unseen || label.state == LabelState::kUnknown) return {};
   return Value::Whole(0);
 }
 
@@ -142,6 +142,7 @@ class BatchRows {
       AppendValues(values, row, tally, rows);
       const bool target = IsLabelledTarget(label, frame, output_.name, entity);
       absl::StrAppend(rows, text.before, target ? "1" : "0", text.after);
+      tally->entities.emplace(node_.name, entity);
       ++tally->rows;
       tally->labelled += label.label ? 1 : 0;
       tally->labelled_target += target ? 1 : 0;

@@ -6,7 +6,9 @@
 
 #include <array>
 #include <cstdint>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "collector/dataset/intervals.h"
@@ -15,6 +17,8 @@ namespace faultline {
 
 struct TableTally {
   std::string name;
+  // Node and name of all that have a row.
+  std::set<std::pair<std::string, std::string>> entities;
   std::int64_t rows = 0;
   // Fields that hold a value, label columns not counted.
   std::int64_t samples = 0;

@@ -170,7 +170,8 @@ double ResolutionOf(const OutputColumn& column, double interval_s) {
       if (unit == "ns") return 1e3;
       return scale;
     case Part::kGauge:
-      if (unit == "By") return 4096;
+      // Memory is charged to a group in batches of 64 pages (MEMCG_CHARGE_BATCH, mm/memcontrol.c).
+      if (unit == "By") return 64 * 4096;
       return scale;
     case Part::kCount:
       return 1;

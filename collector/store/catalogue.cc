@@ -261,7 +261,7 @@ absl::StatusOr<std::vector<EventRow>> Catalogue::Events(std::int64_t begin_ns,
       *database_,
       "SELECT n.name, e.boot_id, v.boottime_ns, v.kind, v.detail, v.realtime_ns FROM events "
       "v JOIN nodes n ON n.id = v.node JOIN epochs e ON e.id = v.epoch WHERE v.realtime_ns "
-      ">= ? AND v.realtime_ns <= ? ORDER BY n.name, v.realtime_ns, v.id");
+      ">= ? AND v.realtime_ns <= ? ORDER BY n.name, v.epoch, v.boottime_ns, v.id");
   query.Int(begin_ns).Int(end_ns);
   std::vector<EventRow> events;
   const auto status = ForEach(query, [&] {

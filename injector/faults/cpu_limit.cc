@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "injector/faults/fault.h"
 #include "injector/host/dose.h"
 
@@ -127,8 +128,16 @@ class CpuLimit final : public Fault {
     if (!before.ok()) return before.status();
     before_ = *before;
     if (now->quota_us.has_value()) {
-      notes->push_back(absl::StrCat("the group is limited to ", *now->quota_us, " us in ",
-                                    now->period_us, " us already; that limit comes back"));
+      notes->push_back(absl::StrCat(
+          "the group is limited to ",
+          static_cast<double>(*now->quota_us) / static_cast<double>(now->period_us),
+          " CPU already (", absl::FormatDuration(absl::Microseconds(*now->quota_us)), " in ",
+          absl::FormatDuration(absl::Microseconds(now->period_us)), "); that limit comes back"));
+    }
+    if (const int has = host.Cpus(); has > 0 && cpus >= has) {
+      notes->push_back(absl::StrCat("the host has ", has, has == 1 ? " CPU" : " CPUs",
+                                    ", so the group could not use more than cpus=", cpus,
+                                    " anyway: expect no effect; ask for less than ", has));
     }
     return *version == "v1" ? AddV1(host, *now, wanted, levers) : AddV2(host, wanted, levers);
   }

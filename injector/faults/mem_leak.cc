@@ -3,12 +3,15 @@
 // mem.leak: a helper inside the group touches memory at a steady rate, then holds it. The host's
 // own head-room is the lever's to check; the group's limits are checked here.
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "injector/faults/fault.h"
+#include "injector/host/leak.h"
 
 namespace faultline {
 namespace {
@@ -44,6 +47,7 @@ class MemLeak final : public Fault {
                                     ": the kernel may kill tasks of the group, the "
                                     "helper first"));
     }
+    if (const std::string slow = TooSlow(request); !slow.empty()) notes->push_back(slow);
     LeakSpec spec;
     spec.fault_id = request.spec.id();
     spec.cgroup = request.cgroup;
@@ -61,6 +65,22 @@ class MemLeak final : public Fault {
   }
 
  private:
+  // A sentence if the fault ends before all of it is held; "" if not.
+  static std::string TooSlow(const Request& request) {
+    const std::int64_t bytes = request.parameters.Integer("bytes");
+    const double rate = request.parameters.Number("rate");
+    const absl::Duration duration = absl::Nanoseconds(request.spec.duration_ns());
+    const double held = rate * absl::ToDoubleSeconds(duration);
+    if (held >= static_cast<double>(bytes)) return "";
+    const absl::Duration needs = absl::Seconds(static_cast<double>(bytes) / rate);
+    return absl::StrCat("at ", SpellBytes(request.parameters.Integer("rate")),
+                        " a second it holds ", SpellBytes(std::llround(held)),
+                        " at most when it ends after ", absl::FormatDuration(duration), ", not ",
+                        SpellBytes(bytes),
+                        ": for all of it give a higher rate, or a duration above ",
+                        absl::FormatDuration(absl::Ceil(needs, absl::Seconds(1))));
+  }
+
   // Every group from the target up to the root may have a limit.
   static absl::Status CheckLimits(Host& host, const std::string& cgroup, bool v1,
                                   std::int64_t bytes) {
@@ -73,10 +93,10 @@ class MemLeak final : public Fault {
           ReadBytes(host, group, v1 ? "memory.usage_in_bytes" : "memory.current");
       if (!used.ok()) return used.status();
       if (*limit<kNoLimit&& * used + bytes> * limit) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("mem.leak: control group ", group, " uses ", *used, " of ", *limit,
-                         " bytes; ask for at most ", std::max<std::int64_t>(0, *limit - *used),
-                         " or give allow_oom=yes"));
+        return absl::FailedPreconditionError(absl::StrCat(
+            "mem.leak: control group ", group, " uses ", SpellBytes(*used), " of ",
+            SpellBytes(*limit), "; ask for at most ",
+            SpellBytes(std::max<std::int64_t>(0, *limit - *used)), " or give allow_oom=yes"));
       }
       group.resize(group.rfind('/'));
     }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "injector/faults/fault.h"
@@ -55,6 +56,7 @@ class NetLoss final : public Fault {
     if (!links.ok()) return links.status();
     for (std::unique_ptr<Lever>& link : *links) levers->push_back(std::move(link));
 
+    notes->push_back(LossNote(request));
     notes->push_back(
         "a socket stays in the control group that it was made in: connections and listeners that a "
         "process made before it was moved into this group are not met, and those that it takes "
@@ -84,6 +86,19 @@ class NetLoss final : public Fault {
   }
 
  private:
+  // The percentage as it was understood, which "0.5" leaves open.
+  static std::string LossNote(const Request& request) {
+    const double percent = request.parameters.Number("loss");
+    std::string note = absl::StrCat(percent, " % of the packets are lost");
+    const bool bare = !absl::StrContains(request.parameters.Text("loss"), '%');
+    if (bare && percent <= 1) {
+      absl::StrAppend(&note,
+                      ": loss is a percentage; if you meant a fraction, write loss=", 100 * percent,
+                      "%");
+    }
+    return note;
+  }
+
   static void Add(const Evidence& one, Evidence* sum) {
     for (const v1::Dose& dose : one.dose) {
       const auto known =

@@ -39,13 +39,20 @@ class NetRate final : public Fault {
   Evidence Measure(Host& /*host*/, absl::Span<const std::unique_ptr<Lever>> levers,
                    std::int64_t /*now_ns*/) override {
     Evidence sum;
+    bool shaped = false;
     for (const std::unique_ptr<Lever>& lever : levers) {
       Evidence one = lever->Measure();
-      for (v1::Dose& dose : one.dose) sum.dose.push_back(std::move(dose));
+      for (v1::Dose& dose : one.dose) {
+        shaped = shaped || dose.name() == "packets_shaped";
+        sum.dose.push_back(std::move(dose));
+      }
       if (!one.missing.empty()) sum.missing = one.missing;
       if (one.first_touch_ns == 0) continue;
       sum.first_touch_ns = one.first_touch_ns;
       sum.last_touch_ns = one.last_touch_ns;
+    }
+    if (shaped && !sum.missing.empty()) {
+      sum.missing_what = "packets_steered, buffers_steered and the touches";
     }
     return sum;
   }

@@ -194,8 +194,14 @@ absl::StatusOr<bool> Cgroups::HasProcess(const std::string& cgroup, const std::s
                                          pid_t except) const {
   absl::StatusOr<std::string> top = DirectoryOf(cgroup, controller);
   if (!top.ok()) return top.status();
+  return HasProcessBelow(*top, except);
+}
+
+bool HasProcessBelow(const std::string& directory, pid_t except) {
   const auto has = [&](const std::filesystem::path& folder) {
-    const absl::StatusOr<std::string> procs = ReadText(folder / "cgroup.procs");
+    absl::StatusOr<std::string> procs = ReadText(folder / "cgroup.procs");
+    // EOPNOTSUPP of a threaded v2 group, which lists threads only.
+    if (!procs.ok()) procs = ReadText(folder / "cgroup.threads");
     if (!procs.ok()) return false;
     for (absl::string_view line : absl::StrSplit(*procs, '\n', absl::SkipEmpty())) {
       pid_t pid = 0;
@@ -203,9 +209,9 @@ absl::StatusOr<bool> Cgroups::HasProcess(const std::string& cgroup, const std::s
     }
     return false;
   };
-  if (has(*top)) return true;
+  if (has(directory)) return true;
   std::error_code error;
-  for (std::filesystem::recursive_directory_iterator at(*top, error), end; !error && at != end;
+  for (std::filesystem::recursive_directory_iterator at(directory, error), end; !error && at != end;
        at.increment(error)) {
     std::error_code ignored;
     if (at->is_directory(ignored) && has(at->path())) return true;

@@ -57,6 +57,10 @@ class Cgroups {
   const CgroupTree* tree_;
 };
 
+// Whether a process other than `except` is in the group at `directory` or in one below it. A group
+// that does not exist has none.
+bool HasProcessBelow(const std::string& directory, pid_t except = 0);
+
 // Text of the file at `path`, without white space at its end.
 absl::StatusOr<std::string> ReadText(const std::string& path);
 

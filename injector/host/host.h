@@ -29,6 +29,8 @@ struct Evidence {
   std::int64_t error_ns = 0;
   // Empty: this is all that was done so far. Otherwise it is less, and this says why.
   std::string missing;
+  // Of what is missing, if that is not everything: "packets_steered and the touches".
+  std::string missing_what;
 };
 
 // When the effect of a lever whose process is gone was over, CLOCK_BOOTTIME ns: between the two.
@@ -139,6 +141,11 @@ class Host {
   // The control group that a target names. NotFound: it does not exist; InvalidArgument: it is the
   // root, which holds the whole machine.
   virtual absl::StatusOr<std::string> Resolve(const v1::Target& target) = 0;
+
+  // CPUs that are online.
+  virtual int Cpus() = 0;
+  // Whether a process is in the group or in one below it, in any hierarchy.
+  virtual bool HasProcess(const std::string& cgroup) = 0;
 
   // Whether this host can make such a lever at all, by trying; the reason if not. "ledger": whether
   // what BPF programs count outlives this process.

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <fstream>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -199,6 +200,21 @@ class LeakLever final : public Lever {
 
 }  // namespace
 
+std::string SpellBytes(std::int64_t bytes) {
+  constexpr std::pair<const char*, std::int64_t> kUnits[] = {{"TiB", std::int64_t{1} << 40},
+                                                             {"GiB", std::int64_t{1} << 30},
+                                                             {"MiB", std::int64_t{1} << 20},
+                                                             {"KiB", std::int64_t{1} << 10}};
+  for (const auto& unit : kUnits) {
+    if (bytes < unit.second) continue;
+    // In 1024ths of the unit first: the greatest size times ten would not fit.
+    const std::int64_t tenths = bytes / (unit.second / 1024) * 10 / 1024;
+    const std::string tail = tenths % 10 == 0 ? "" : absl::StrCat(".", tenths % 10);
+    return absl::StrCat(tenths / 10, tail, " ", unit.first);
+  }
+  return absl::StrCat(bytes, " B");
+}
+
 absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes) {
   const std::int64_t total = MeminfoBytes(meminfo, "MemTotal:");
   const std::int64_t available = MeminfoBytes(meminfo, "MemAvailable:");
@@ -207,9 +223,9 @@ absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes) {
   }
   const std::int64_t spare = available - total / 10;
   if (bytes <= spare) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("the host has ", available, " bytes available and a tenth of its ", total,
-                   " must stay: hold at most ", spare < 0 ? 0 : spare, " bytes"));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the host has ", SpellBytes(available), " available and a tenth of its ", SpellBytes(total),
+      " must stay: hold at most ", SpellBytes(spare < 0 ? 0 : spare), ", not ", SpellBytes(bytes)));
 }
 
 LeverOr MakeLeak(const Cgroups* cgroups, const LeakOptions& options, const LeakSpec& spec) {

@@ -6,6 +6,7 @@
 // target alive. Change: kind "helper", object the group. One thread at a time.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "injector/host/cgroup.h"
@@ -23,6 +24,9 @@ struct LeakOptions {
 // FailedPrecondition: it would leave the host less than a tenth of its memory.
 LeverOr MakeLeak(const Cgroups* cgroups, const LeakOptions& options, const LeakSpec& spec);
 LeverOr RecoverLeak(const Cgroups* cgroups, const v1::Change& change);
+
+// "18.6 GiB", rounded down: what is said to fit does.
+std::string SpellBytes(std::int64_t bytes);
 
 // FailedPrecondition unless `bytes` more leave a tenth of the memory that `meminfo` shows.
 absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes);

@@ -34,8 +34,9 @@ absl::Status CheckBpffs(const std::string& bpffs) {
   if (IsBpffs(bpffs)) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       bpffs, access(bpffs.c_str(), F_OK) == 0 ? " is no bpffs" : " does not exist",
-      ", so what a network fault counts ends with the injector: should it be killed, the fault's "
-      "dose is a lower bound that lacks up to its last second; mount one (`mount -t bpf bpf ",
+      ", so what a network fault counts ends with the injector: should it be killed, a loss's "
+      "dose is a lower bound that lacks up to its last second (of a rate only packets_steered, "
+      "buffers_steered and the touches are); mount one (`mount -t bpf bpf ",
       bpffs, "`) or name another with --bpffs"));
 }
 

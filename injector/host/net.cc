@@ -14,6 +14,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/bpf_object.h"
 #include "base/cgroup_tree.h"
 #include "base/status.h"
@@ -216,11 +217,35 @@ absl::Status ProbeOutbound() {
       tcx.message(), ", and no device has a standing plane, the other way to lose packets"));
 }
 
-absl::Status ProbeRate() {
+// FailedPrecondition with what to do: no device has a plane.
+absl::Status CheckAnyPlane(Netlink& netlink, const std::vector<std::string>& wanted) {
+  absl::StatusOr<std::vector<NetDevice>> devices = netlink.Devices();
+  if (!devices.ok()) return devices.status();
+  std::vector<std::string> names;
+  for (const NetDevice& device : *devices) {
+    if (CheckPlane(netlink, device).ok()) return absl::OkStatus();
+    if (device.up && !device.loopback) names.push_back(device.name);
+  }
+  std::vector<std::string> reasons;
+  for (const std::string& name : wanted) {
+    absl::StatusOr<NetDevice> device = netlink.Device(name);
+    const absl::Status plane = device.ok() ? CheckPlane(netlink, *device) : device.status();
+    reasons.emplace_back(plane.message());
+  }
+  const std::string which = names.empty() ? "none is up" : absl::StrJoin(names, ", ");
+  return absl::FailedPreconditionError(absl::StrCat(
+      "no network device has a standing plane", wanted.empty() ? "" : ": ",
+      absl::StrJoin(reasons, "; "),
+      "; start faultline-injector with --plane-device and a device that is up (here: ", which,
+      ")"));
+}
+
+absl::Status ProbeRate(const std::vector<std::string>& plane_devices) {
   absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
   if (!netlink.ok()) return netlink.status();
   // bfifo, the queue of a class, is a part of every kernel with queueing disciplines.
   if (absl::Status status = (*netlink)->ProbeHtb(); !status.ok()) return status;
+  if (absl::Status status = CheckAnyPlane(**netlink, plane_devices); !status.ok()) return status;
   return ProbeProgram("steer_rate");
 }
 
@@ -283,10 +308,10 @@ LeverOr RecoverNet(const v1::Change& change) {
       absl::StrCat("\"", change.kind(), "\" is no change of the network's"));
 }
 
-absl::Status ProbeNet(absl::string_view kind) {
+absl::Status ProbeNet(absl::string_view kind, const std::vector<std::string>& plane_devices) {
   if (kind == "loss") return ProbeProgram("loss_in");
   if (kind == "loss.outbound") return ProbeOutbound();
-  if (kind == "rate") return ProbeRate();
+  if (kind == "rate") return ProbeRate(plane_devices);
   return absl::InvalidArgumentError(absl::StrCat("\"", kind, "\" is no lever of the network's"));
 }
 

@@ -28,8 +28,9 @@ absl::StatusOr<std::vector<std::unique_ptr<Lever>>> MakeRate(const RateSpec& spe
 LeverOr RecoverNet(const v1::Change& change);
 
 // OK if this host can make levers of `kind`: "loss" (inbound), "loss.outbound" or "rate". Tries it
-// without touching a packet.
-absl::Status ProbeNet(absl::string_view kind);
+// without touching a packet. "rate" on any device with a plane; where there is none, the reason is
+// what keeps each of `plane_devices`, which were to have one, from it.
+absl::Status ProbeNet(absl::string_view kind, const std::vector<std::string>& plane_devices = {});
 
 // Puts the standing plane on `device`, or completes the one that stands there, and returns what
 // changed (kind "net_plane"). The only step that can lose packets of others, so it belongs to the

@@ -146,6 +146,15 @@ absl::StatusOr<std::string> RealHost::ResolvePid(pid_t pid) const {
   return path;
 }
 
+int RealHost::Cpus() { return static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)); }
+
+bool RealHost::HasProcess(const std::string& cgroup) {
+  return std::any_of(tree_.hierarchies().begin(), tree_.hierarchies().end(),
+                     [&](const CgroupTree::Hierarchy& hierarchy) {
+                       return HasProcessBelow(CgroupTree::Directory(hierarchy, cgroup));
+                     });
+}
+
 absl::Status RealHost::Probe(absl::string_view kind) {
   if (kind == "freezer") return cgroups_->HierarchyOf("freezer").status();
   if (kind == "helper") {
@@ -155,7 +164,7 @@ absl::Status RealHost::Probe(absl::string_view kind) {
   }
   if (kind == "cgroup_value") return absl::OkStatus();
   if (kind == "ledger") return CheckBpffs(options_.bpffs);
-  return ProbeNet(kind);
+  return ProbeNet(kind, options_.plane_devices);
 }
 
 LeverOr RealHost::Recover(const v1::Change& change) {

@@ -23,6 +23,8 @@ class RealHost final : public Host {
     // Where BPF programs' counts outlive this process; no bpffs: they do not.
     std::string bpffs = "/sys/fs/bpf";
     std::string proc = "/proc";
+    // Devices that were to get a standing plane.
+    std::vector<std::string> plane_devices = {};
   };
 
   // FailedPrecondition: no control groups are mounted.
@@ -38,6 +40,8 @@ class RealHost final : public Host {
                                          const std::string& file) override;
   absl::StatusOr<std::string> ControllerVersion(const std::string& controller) override;
   absl::StatusOr<std::string> Resolve(const v1::Target& target) override;
+  int Cpus() override;
+  bool HasProcess(const std::string& cgroup) override;
   absl::Status Probe(absl::string_view kind) override;
   LeverOr Recover(const v1::Change& change) override;
 

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <vector>
+
 #include "tests/agent/decode.h"
 #include "tests/fake_clock.h"
 
@@ -22,11 +25,13 @@ class OneGauge final : public Sampler {
     v1::TableFrame* table = frame->add_tables();
     table->add_entities(1);
     table->add_columns()->add_values(++count_);
+    if (on_sample_) on_sample_();
   }
   void CountSkippedTicks(std::int64_t ticks) override { skipped_ += ticks; }
 
   std::int64_t count_ = 0;
   std::int64_t skipped_ = 0;
+  std::function<void()> on_sample_;
 
  private:
   v1::Schema schema_;
@@ -40,7 +45,7 @@ std::vector<v1::Batch> RunWithInjector(const std::vector<bool>& connected) {
   std::stop_source stop;
   size_t ticks = 0;
   Agent agent({&sampler, &outbox, &clock,
-               [&](bool* now) {
+               [&](bool /*behind*/, bool* now) {
                  *now = connected[ticks];
                  return std::vector<v1::FaultState>();
                },
@@ -55,31 +60,74 @@ std::vector<v1::Batch> RunWithInjector(const std::vector<bool>& connected) {
   return batches;
 }
 
+// What the batch tells of the injector; other events are left out.
+std::vector<v1::Event> InjectorEvents(const v1::Batch& batch) {
+  std::vector<v1::Event> events;
+  for (const v1::Event& event : batch.events()) {
+    if (event.kind() == "injector_found" || event.kind() == "injector_lost") {
+      events.push_back(event);
+    }
+  }
+  return events;
+}
+
 TEST(Agent_Run, InjectorThatAnswersAtTheFirstTick_IsNeverLost) {
   const std::vector<v1::Batch> batches = RunWithInjector({true, true});
   // Told once, as the collector may know it as lost by an agent before this one.
-  ASSERT_EQ(batches[0].events_size(), 1);
-  EXPECT_EQ(batches[0].events(0).kind(), "injector_found");
-  EXPECT_EQ(batches[1].events_size(), 0);
+  ASSERT_EQ(InjectorEvents(batches[0]).size(), 1U);
+  EXPECT_EQ(InjectorEvents(batches[0])[0].kind(), "injector_found");
+  EXPECT_EQ(InjectorEvents(batches[1]).size(), 0U);
 }
 
 TEST(Agent_Run, InjectorThatGoes_IsLostFromTheWindowsBeginningUntilItIsFound) {
   const std::vector<v1::Batch> batches = RunWithInjector({true, false, false, true});
-  ASSERT_EQ(batches[1].events_size(), 1);
-  EXPECT_EQ(batches[1].events(0).kind(), "injector_lost");
-  EXPECT_EQ(batches[1].events(0).boottime_ns(), batches[1].frames(0).begin_boottime_ns());
-  EXPECT_EQ(batches[2].events_size(), 0);
-  ASSERT_EQ(batches[3].events_size(), 1);
-  EXPECT_EQ(batches[3].events(0).kind(), "injector_found");
-  EXPECT_EQ(batches[3].events(0).boottime_ns(), batches[3].frames(0).end_boottime_ns());
+  ASSERT_EQ(InjectorEvents(batches[1]).size(), 1U);
+  EXPECT_EQ(InjectorEvents(batches[1])[0].kind(), "injector_lost");
+  EXPECT_EQ(InjectorEvents(batches[1])[0].boottime_ns(), batches[1].frames(0).begin_boottime_ns());
+  EXPECT_EQ(InjectorEvents(batches[2]).size(), 0U);
+  ASSERT_EQ(InjectorEvents(batches[3]).size(), 1U);
+  EXPECT_EQ(InjectorEvents(batches[3])[0].kind(), "injector_found");
+  EXPECT_EQ(InjectorEvents(batches[3])[0].boottime_ns(), batches[3].frames(0).end_boottime_ns());
 }
 
 TEST(Agent_Run, InjectorThatNeverAnswered_IsUnseenFromTheFirstWindowOn) {
   const std::vector<v1::Batch> batches = RunWithInjector({false, false});
-  ASSERT_EQ(batches[0].events_size(), 1);
-  EXPECT_EQ(batches[0].events(0).kind(), "injector_lost");
+  ASSERT_EQ(InjectorEvents(batches[0]).size(), 1U);
+  EXPECT_EQ(InjectorEvents(batches[0])[0].kind(), "injector_lost");
+  EXPECT_EQ(InjectorEvents(batches[0])[0].boottime_ns(), batches[0].frames(0).begin_boottime_ns());
+  EXPECT_EQ(InjectorEvents(batches[1]).size(), 0U);
+}
+
+TEST(Agent_Run, TheFirstBatchAloneSaysThatTheAgentStarted) {
+  const std::vector<v1::Batch> batches = RunWithInjector({true, true});
+  ASSERT_GE(batches[0].events_size(), 1);
+  EXPECT_EQ(batches[0].events(0).kind(), "agent_started");
   EXPECT_EQ(batches[0].events(0).boottime_ns(), batches[0].frames(0).begin_boottime_ns());
   EXPECT_EQ(batches[1].events_size(), 0);
+}
+
+TEST(Agent_Run, TickThatComesLate_AsksForWhatTheWatchMayNotHaveTold) {
+  FakeClock clock(/*jump=*/true);
+  OneGauge sampler;
+  Outbox outbox("epoch", 1 << 20);
+  std::stop_source stop;
+  std::vector<bool> asked;
+  // Stopped in the middle of the second tick.
+  sampler.on_sample_ = [&] {
+    if (asked.size() == 1) clock.Advance(1500 * kNsPerMs);
+  };
+  Agent agent({&sampler, &outbox, &clock,
+               [&](bool behind, bool* connected) {
+                 asked.push_back(behind);
+                 *connected = true;
+                 return std::vector<v1::FaultState>();
+               },
+               [&] {
+                 if (asked.size() == 4) stop.request_stop();
+               }},
+              kNsPerSecond);
+  agent.Run(stop.get_token());
+  EXPECT_EQ(asked, (std::vector<bool>{false, true, false, false}));
 }
 
 TEST(Agent_Run, WindowsTouchAndTicksRise) {
@@ -89,7 +137,7 @@ TEST(Agent_Run, WindowsTouchAndTicksRise) {
   std::stop_source stop;
   int batches = 0;
   Agent agent({&sampler, &outbox, &clock,
-               [](bool* connected) {
+               [](bool /*behind*/, bool* connected) {
                  *connected = false;
                  return std::vector<v1::FaultState>();
                },

@@ -6,24 +6,44 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "base/clock.h"
 
 namespace faultline {
 namespace {
 
 constexpr std::chrono::seconds kLong{20};
 
-// An injector of a few lines: one fault is active, and a Start never ends by itself.
+v1::FaultState State(const std::string& id, v1::Phase phase, std::int64_t dose) {
+  v1::FaultState state;
+  state.mutable_spec()->set_id(id);
+  state.set_phase(phase);
+  state.add_dose()->set_value(dose);
+  state.mutable_edges()->mutable_commanded()->set_boottime_ns(Clock::System().Now().boottime_ns);
+  return state;
+}
+
+// An injector of a few lines: one fault is active, and a Start never ends by itself. It can freeze,
+// which is to answer no List, and end faults without its watch saying so.
 class TinyInjector final : public v1::Faults::Service {
  public:
-  grpc::Status List(grpc::ServerContext* /*context*/, const v1::ListRequest* /*request*/,
+  grpc::Status List(grpc::ServerContext* context, const v1::ListRequest* request,
                     v1::ListResponse* response) override {
-    response->add_faults()->mutable_spec()->set_id("f1");
-    response->mutable_faults(0)->set_phase(v1::PHASE_VERIFIED);
+    std::unique_lock lock(mutex_);
+    thawed_.wait(lock, [&] { return !frozen_ || context->IsCancelled(); });
+    for (const v1::FaultState& state : faults_) {
+      if (!request->active_only() || state.phase() == v1::PHASE_VERIFIED) {
+        *response->add_faults() = state;
+      }
+    }
     return grpc::Status::OK;
   }
   grpc::Status Watch(grpc::ServerContext* context, const v1::ListRequest* /*request*/,
@@ -39,9 +59,23 @@ class TinyInjector final : public v1::Faults::Service {
     return grpc::Status::CANCELLED;
   }
 
+  void Freeze(bool frozen) {
+    const std::lock_guard lock(mutex_);
+    frozen_ = frozen;
+    thawed_.notify_all();
+  }
+  void Set(std::vector<v1::FaultState> faults) {
+    const std::lock_guard lock(mutex_);
+    faults_ = std::move(faults);
+  }
+
   std::promise<void> started_;
 
  private:
+  std::mutex mutex_;
+  std::condition_variable thawed_;
+  bool frozen_ = false;
+  std::vector<v1::FaultState> faults_ = {State("f1", v1::PHASE_VERIFIED, 1)};
   static void WaitForCancel(grpc::ServerContext* context) {
     while (!context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -57,6 +91,7 @@ class InjectorLinkTest : public testing::Test {
     ASSERT_NE(server_, nullptr);
   }
   void TearDown() override {
+    injector_.Freeze(false);
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
     ::unlink(address_.substr(5).c_str());
   }
@@ -76,7 +111,7 @@ TEST_F(InjectorLinkTest, AwaitFirstTry_InjectorIsThere_ItsFaultsAreKnown) {
   link.Start(nullptr);
   AwaitFirstTry(&link);
   bool connected = false;
-  const std::vector<v1::FaultState> states = link.States(&connected);
+  const std::vector<v1::FaultState> states = link.States(/*behind=*/false, &connected);
   EXPECT_TRUE(connected);
   ASSERT_EQ(states.size(), 1U);
   EXPECT_EQ(states[0].spec().id(), "f1");
@@ -90,8 +125,81 @@ TEST_F(InjectorLinkTest, AwaitFirstTry_NobodyListens_EndsWithTheFailure) {
   AwaitFirstTry(&link);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, kLong / 2);
   bool connected = true;
-  EXPECT_TRUE(link.States(&connected).empty());
+  EXPECT_TRUE(link.States(/*behind=*/false, &connected).empty());
   EXPECT_FALSE(connected);
+  link.Stop();
+}
+
+TEST_F(InjectorLinkTest, States_InjectorStandsStill_ItIsNotSeenAndWaitedForOnlyOnce) {
+  Serve();
+  InjectorLink link(address_);
+  link.Start(nullptr);
+  AwaitFirstTry(&link);
+  bool connected = true;
+  link.States(/*behind=*/false, &connected);
+  ASSERT_TRUE(connected);
+  injector_.Freeze(true);
+  EXPECT_EQ(link.States(/*behind=*/false, &connected).size(), 1U);
+  EXPECT_FALSE(connected);
+  // A wait of a fifth of a second each would be 20 s.
+  const auto begin = std::chrono::steady_clock::now();
+  for (int tick = 0; tick < 100; ++tick) {
+    link.States(/*behind=*/false, &connected);
+    EXPECT_FALSE(connected);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  injector_.Set({State("f1", v1::PHASE_VERIFIED, 7)});
+  injector_.Freeze(false);
+  std::vector<v1::FaultState> states;
+  while (!connected && std::chrono::steady_clock::now() - begin < kLong) {
+    states = link.States(/*behind=*/false, &connected);
+  }
+  ASSERT_TRUE(connected);
+  EXPECT_EQ(states[0].dose(0).value(), 7);
+  link.Stop();
+}
+
+TEST_F(InjectorLinkTest, Stop_InjectorStandsStill_EndsTheQuestionThatIsUnderWay) {
+  Serve();
+  InjectorLink link(address_);
+  link.Start(nullptr);
+  AwaitFirstTry(&link);
+  injector_.Freeze(true);
+  bool connected = true;
+  link.States(/*behind=*/false, &connected);
+  EXPECT_FALSE(connected);
+  const auto begin = std::chrono::steady_clock::now();
+  link.Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kLong / 2);
+}
+
+TEST_F(InjectorLinkTest, States_ActiveFaultEndedAndTheWatchDoesNotTell_ItsLastDoseIsThere) {
+  Serve();
+  InjectorLink link(address_);
+  link.Start(nullptr);
+  AwaitFirstTry(&link);
+  injector_.Set({State("f1", v1::PHASE_UNDONE, 9)});
+  bool connected = false;
+  const std::vector<v1::FaultState> states = link.States(/*behind=*/false, &connected);
+  EXPECT_TRUE(connected);
+  ASSERT_EQ(states.size(), 1U);
+  EXPECT_EQ(states[0].phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(states[0].dose(0).value(), 9);
+  link.Stop();
+}
+
+TEST_F(InjectorLinkTest, States_Behind_FaultsThatCameAndWentUnheardAreThere) {
+  Serve();
+  InjectorLink link(address_);
+  link.Start(nullptr);
+  AwaitFirstTry(&link);
+  injector_.Set({State("f1", v1::PHASE_VERIFIED, 1), State("f2", v1::PHASE_UNDONE, 725)});
+  bool connected = false;
+  EXPECT_EQ(link.States(/*behind=*/false, &connected).size(), 1U);
+  const std::vector<v1::FaultState> states = link.States(/*behind=*/true, &connected);
+  EXPECT_TRUE(connected);
+  ASSERT_EQ(states.size(), 2U);
+  EXPECT_EQ(states[1].dose(0).value(), 725);
   link.Stop();
 }
 
@@ -100,7 +208,7 @@ TEST_F(InjectorLinkTest, NoInjectorIsNamed_NothingIsWaitedForAndCommandsAreAnswe
   link.Start(nullptr);
   AwaitFirstTry(&link);
   bool connected = true;
-  link.States(&connected);
+  link.States(/*behind=*/false, &connected);
   EXPECT_FALSE(connected);
   EXPECT_EQ(link.Call(v1::Command()).code(), grpc::StatusCode::UNAVAILABLE);
 }

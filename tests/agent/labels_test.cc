@@ -86,7 +86,7 @@ TEST(Labels_Fill, WithoutADoseTheValueIsNullNotZero) {
   EXPECT_EQ(batch.faults_size(), 3);
 }
 
-TEST(Labels_Fill, InjectorUnseen_TheDoseIsNullUntilItIsKnownAgain) {
+TEST(Labels_Fill, InjectorUnseen_TheDoseIsNullUntilAWindowIsSeenFromItsBeginning) {
   Labels labels(FaultSchema());
   v1::FaultState state = State("f", 150, 0);
   v1::Dose* dose = state.add_dose();
@@ -96,19 +96,74 @@ TEST(Labels_Fill, InjectorUnseen_TheDoseIsNullUntilItIsKnownAgain) {
     bool null;
     std::int64_t increment;
   };
-  // Seen, unseen, seen again with more, seen with less: a successor that knows less than the dead.
-  for (const Step& step : {Step{true, 10, false, 10}, Step{false, 10, true, 0},
-                           Step{true, 30, false, 20}, Step{true, 5, true, 0}}) {
+  std::int64_t begin = 100;
+  // What came while it was unseen is in no window; then a successor that knows less than the dead.
+  for (const Step& step :
+       {Step{true, 10, false, 10}, Step{false, 10, true, 0}, Step{false, 10, true, 0},
+        Step{true, 30, true, 0}, Step{true, 37, false, 7}, Step{true, 5, true, 0}}) {
     dose->set_value(step.total);
-    v1::Frame frame = Window(100, 200);
+    v1::Frame frame = Window(begin, begin + 100);
+    begin += 100;
     v1::Batch batch;
     labels.Fill({&state, 1}, step.seen, &frame, &batch);
     const v1::ColumnFrame& column = frame.tables(0).columns(1);
-    EXPECT_EQ(column.nulls(), step.null ? std::string(1, '\x01') : "");
-    if (!step.null) {
-      EXPECT_EQ(column.values(0), step.increment);
-    }
+    EXPECT_EQ(column.nulls(), step.null ? std::string(1, '\x01') : "") << begin;
+    EXPECT_EQ(column.values(0), step.increment) << begin;
+    // The total is of the moment, so it is known as soon as the injector is seen.
+    EXPECT_EQ(frame.tables(0).columns(2).nulls(), step.seen ? "" : std::string(1, '\x01'));
   }
+}
+
+TEST(Labels_Fill, FirstSeenAfterAnUnseenWindow_ItsDoseIsNotOfTheWindowAfter) {
+  Labels labels(FaultSchema());
+  v1::FaultState state = State("f", 150, 0);
+  state.add_dose()->set_value(10);
+  for (const bool seen : {false, true}) {
+    v1::Frame frame = seen ? Window(200, 300) : Window(100, 200);
+    v1::Batch batch;
+    labels.Fill({&state, 1}, seen, &frame, &batch);
+    EXPECT_EQ(frame.tables(0).columns(1).nulls(), std::string(1, '\x01'));
+  }
+}
+
+TEST(Labels_Fill, BegunAndEndedInOneWindow_TheWholeDoseIsThere) {
+  Labels labels(FaultSchema());
+  v1::FaultState state = State("f", 150, 160);
+  state.set_phase(v1::PHASE_UNDONE);
+  state.add_dose()->set_value(725);
+  v1::Frame frame = Window(100, 200);
+  v1::Batch batch;
+  labels.Fill({&state, 1}, true, &frame, &batch);
+  ASSERT_EQ(frame.tables(0).entities_size(), 1);
+  EXPECT_EQ(frame.tables(0).columns(1).values(0), 725);
+  EXPECT_EQ(frame.tables(0).columns(1).nulls(), "");
+}
+
+TEST(Labels_Fill, RefusedFaults_AreForgottenAsEndedOnesAre) {
+  constexpr std::int64_t kMinute = 60'000'000'000;
+  Labels labels(FaultSchema());
+  v1::FaultState refused = State("r", 0, 0);
+  refused.set_phase(v1::PHASE_REFUSED);
+  refused.mutable_edges()->mutable_commanded()->set_boottime_ns(kMinute);
+  // Told once, not again after it was forgotten, and by then no more is kept of it.
+  for (const std::int64_t begin : {kMinute, 2 * kMinute, 15 * kMinute, 16 * kMinute}) {
+    v1::Frame frame = Window(begin, begin + 100);
+    v1::Batch batch;
+    labels.Fill({&refused, 1}, true, &frame, &batch);
+    EXPECT_EQ(batch.faults_size(), begin == kMinute ? 1 : 0);
+    EXPECT_EQ(labels.known(), begin < 15 * kMinute ? 1U : 0U);
+  }
+}
+
+TEST(Labels_Fill, FaultThatTheInjectorNoLongerTells_IsForgotten) {
+  Labels labels(FaultSchema());
+  const v1::FaultState state = State("f", 150, 0);
+  v1::Frame frame = Window(100, 200);
+  v1::Batch batch;
+  labels.Fill({&state, 1}, true, &frame, &batch);
+  EXPECT_EQ(labels.known(), 1U);
+  labels.Fill({}, true, &frame, &batch);
+  EXPECT_EQ(labels.known(), 0U);
 }
 
 TEST(Labels_Fill, FaultOlderThanTheAgent_ItsPastIsNobodysWindow) {

@@ -21,7 +21,7 @@ namespace faultline {
 namespace {
 
 constexpr int kFaults = 200;
-constexpr std::int64_t kDurationNs = 30 * kNsPerMs;
+constexpr std::int64_t kDurationNs = 100 * kNsPerMs;
 constexpr std::int64_t kPatienceNs = 5 * kNsPerSecond;
 
 struct Kind {

@@ -152,6 +152,30 @@ TEST_F(ExecTest, GroupInUse_IsRefused) {
   EXPECT_EQ(Left(), std::vector<std::string>());
 }
 
+// What lives in a group in any hierarchy makes it somebody's; what is empty is a leftover.
+TEST_F(ExecTest, ExistingGroup_IsRefusedUnlessEmptyEverywhere) {
+  const auto exec = [&](const std::string& name) {
+    return Faultline({"exec", "--cgroup", name, "--", "true"}).status;
+  };
+  for (const CgroupTree::Hierarchy& hierarchy : tree_->hierarchies()) {
+    const std::string dir = CgroupTree::Directory(hierarchy, "/" + name_);
+    ASSERT_EQ(::mkdir(dir.c_str(), 0755), 0) << dir;
+    ASSERT_EQ(::mkdir((dir + "/inner").c_str(), 0755), 0) << dir;
+    EXPECT_EQ(exec(name_), 5) << hierarchy.mount;
+    EXPECT_EQ(Left(), std::vector<std::string>{dir});
+    EXPECT_EQ(::rmdir((dir + "/inner").c_str()), 0);
+    EXPECT_EQ(exec("/" + name_), 0) << hierarchy.mount;
+    EXPECT_EQ(Left(), std::vector<std::string>{dir});
+    EXPECT_EQ(::rmdir(dir.c_str()), 0);
+  }
+}
+
+TEST_F(ExecTest, NamesOfNoGroup_AreUsageErrors) {
+  for (const char* name : {"", "/", "cgroup.procs", "cgroup.procs/x", "//x", "a/../b"}) {
+    EXPECT_EQ(Faultline({"exec", "--cgroup", name, "--", "true"}).status, 2) << name;
+  }
+}
+
 TEST_F(ExecTest, Child_DiesWithTheThreadThatMadeIt_AndKeepsItsCapabilities) {
   // A grandchild bound to the child: when the child is killed, it goes too, though it changed user.
   std::array<int, 2> pipe{};

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/exit_code.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "cli/client.h"
 
 namespace faultline::cli {
 namespace {
@@ -32,11 +35,49 @@ TEST(ExitCode_OfEveryStatus, IsTheDocumentedOne) {
 }
 
 TEST(NextStep_ForThePeer, NamesTheAddress) {
-  EXPECT_NE(NextStep(absl::UnavailableError("x"), "10.0.0.1:4640").find("10.0.0.1:4640"),
-            std::string::npos);
-  EXPECT_NE(NextStep(absl::UnavailableError("x"), "unix:/run/f.sock").find("/run/f.sock"),
-            std::string::npos);
-  EXPECT_EQ(NextStep(absl::InternalError("x"), "10.0.0.1:4640"), "");
+  const Peer collector{"10.0.0.1:4640", false};
+  const Peer local{"unix:/run/c.sock", false};
+  const Peer injector{"unix:/run/f/agent.sock", true};
+  const absl::Status away =
+      Plain(absl::UnavailableError("failed to connect to all addresses; x"), "peer");
+  const auto hint = [](const absl::Status& status, const Peer& peer) {
+    return NextStep(status, peer);
+  };
+  using ::testing::HasSubstr;
+  EXPECT_THAT(hint(away, collector), HasSubstr("faultline-collector running on 10.0.0.1:4640"));
+  EXPECT_THAT(hint(away, local), HasSubstr("faultline-collector listen on /run/c.sock"));
+  EXPECT_THAT(hint(away, injector), HasSubstr("faultline-injector running"));
+  EXPECT_THAT(hint(away, injector), HasSubstr("/run/f/agent.sock"));
+  const absl::Status denied = absl::PermissionDeniedError("only root, on the host's root.sock");
+  EXPECT_THAT(hint(denied, injector), HasSubstr("--injector unix:/run/f/root.sock"));
+  EXPECT_EQ(hint(absl::InternalError("x"), collector), "");
+  // The collector answered: it need not be looked for.
+  EXPECT_EQ(hint(absl::UnavailableError("no node is connected"), collector), "");
+}
+
+TEST(Plain_OfADeadInjectorBehindACollector, KeepsTheNode) {
+  const absl::Status plain = Plain(
+      absl::UnavailableError("web-1: the injector does not answer at unix:/run/a.sock: failed to "
+                             "connect to all addresses; last error: UNKNOWN: unix:/run/a.sock: "
+                             "Connection refused"),
+      "127.0.0.1:4640");
+  EXPECT_EQ(plain.message(),
+            "web-1: the injector does not answer at unix:/run/a.sock: connection refused");
+  EXPECT_THAT(NextStep(plain, {"127.0.0.1:4640", false}),
+              ::testing::HasSubstr("faultline-injector running on that node"));
+}
+
+TEST(FromServer_Cancelled, IsNeverTheUsersCtrlC) {
+  const auto code = [](const char* why) {
+    return ExitCodeOf(FromServer(grpc::Status(grpc::StatusCode::CANCELLED, why)));
+  };
+  EXPECT_EQ(code("CANCELLED"), 3);
+  EXPECT_EQ(code(""), 3);
+  EXPECT_EQ(code("Cancelling all calls"), 3);
+  EXPECT_EQ(Plain(absl::UnavailableError("Cancelling all calls"), "unix:/x").message(),
+            "the connection to unix:/x broke off");
+  EXPECT_EQ(code("web-1: the fault was stopped before it was begun"), 1);
+  EXPECT_TRUE(FromServer(grpc::Status::OK).ok());
 }
 
 TEST(Plain_OfGrpcConnectErrors, IsOneSentence) {
@@ -49,6 +90,30 @@ TEST(Plain_OfGrpcConnectErrors, IsOneSentence) {
   EXPECT_TRUE(absl::IsPermissionDenied(say("unix:/x: Permission denied")));
   const absl::Status other = absl::UnavailableError("node web-1 is not connected");
   EXPECT_EQ(Plain(other, "unix:/x"), other);
+}
+
+TEST(Outcome_OfAFaultThatEnded, DependsOnWhenAndHow) {
+  v1::FaultState fault;
+  fault.set_phase(v1::PHASE_UNDONE);
+  fault.set_deadline_boottime_ns(30'000'000'000);
+  fault.mutable_edges()->mutable_undone()->set_boottime_ns(30'000'100'000);
+  // Also with a reason: the dose may be a lower bound.
+  fault.set_reason("its dose is a lower bound");
+  EXPECT_EQ(ExitCodeOf(Outcome(fault, false)), 0);
+  fault.mutable_edges()->mutable_undone()->set_boottime_ns(10'000'000'000);
+  fault.set_reason("halted: enough");
+  const absl::Status early = Outcome(fault, false);
+  EXPECT_EQ(ExitCodeOf(early), 1);
+  EXPECT_EQ(early.message(), "the fault ended 20 s before its deadline: halted: enough");
+  EXPECT_EQ(ExitCodeOf(Outcome(fault, true)), 130);
+  fault.add_residue("x");
+  EXPECT_EQ(ExitCodeOf(Outcome(fault, true)), 1);
+  v1::FaultState running;
+  running.set_phase(v1::PHASE_VERIFIED);
+  running.set_deadline_boottime_ns(30'000'000'000);
+  EXPECT_TRUE(Outcome(running, false).ok());
+  running.set_phase(v1::PHASE_REFUSED);
+  EXPECT_EQ(ExitCodeOf(Outcome(running, false)), 5);
 }
 
 }  // namespace

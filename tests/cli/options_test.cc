@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <sstream>
 #include <vector>
 
@@ -51,13 +52,32 @@ TEST(CommandLine_WrongWords, AreUsageErrors) {
       {"--injector", "127.0.0.1:1", "status"},
       {"--injector", kNobody, "run", "list"},
       {"faults", "--types", "--watch"},
+      {"run", "bogus"},
+      {"inject", "sham", "--target", "host", "--for", "3s", "--seed", "-1"},
+      {"inject", "sham", "--target", "host", "--for", "3s", "--seed=-1"},
+      {"inject", "sham", "--target", "host", "--for", "0s"},
+      {"exec", "--cgroup", "", "--", "ls"},
   };
   for (const std::vector<const char*>& words : cases) {
     const Result result = Invoke(words);
     EXPECT_EQ(result.code, 2) << result.err;
     EXPECT_EQ(result.out, "");
-    EXPECT_NE(result.err, "");
+    EXPECT_EQ(result.err.rfind("error: ", 0), 0U) << result.err;
   }
+}
+
+TEST(CommandLine_UnknownSubcommand, IsNamed) {
+  EXPECT_NE(Invoke({"bogus"}).err.find("no subcommand \"bogus\""), std::string::npos);
+  EXPECT_NE(Invoke({"run", "bogus"}).err.find("no subcommand \"bogus\" of faultline run"),
+            std::string::npos);
+}
+
+TEST(CommandLine_OutputThatCannotBeWritten, IsAFailure) {
+  std::ofstream full("/dev/full");
+  std::ostringstream err;
+  const std::vector<const char*> words{"faultline", "--help"};
+  EXPECT_EQ(Main(static_cast<int>(words.size()), words.data(), full, err, false, false), 1);
+  EXPECT_NE(err.str().find("could not be written"), std::string::npos) << err.str();
 }
 
 TEST(CommandLine_HelpAndVersion, GoToStdout) {

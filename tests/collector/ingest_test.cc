@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -289,6 +290,28 @@ TEST_F(IngestTest, SecondStreamOfANodeReplacesTheFirst) {
   EXPECT_EQ(ended.error_code(), grpc::StatusCode::ABORTED) << ended.error_message();
   EXPECT_EQ(second->Deliver(OneFrame(1).Encode(kIngestEpoch, 1)), 1U);
   EXPECT_THAT(collector_->fleet().Connected(), testing::ElementsAre("n1"));
+}
+
+TEST_F(IngestTest, SecondAgentOfANameIsRefusedAsLongAsTheFirstIsThere) {
+  const std::string other = "epoch-of-another";
+  auto first = Connect();
+  first->Hello(TestHello("n1", kIngestEpoch));
+  {
+    auto second = Connect();
+    v1::NodeMessage message;
+    *message.mutable_hello() = TestHello("n1", other);
+    EXPECT_TRUE(second->Write(message));
+    const grpc::Status refused = second->Finish(false);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::ALREADY_EXISTS);
+    EXPECT_THAT(refused.error_message(), testing::HasSubstr("an agent named n1"));
+  }
+  EXPECT_EQ(first->Deliver(OneFrame(1).Encode(kIngestEpoch, 1)), 1U);
+  EXPECT_EQ(Count("SELECT count(*) FROM epochs"), 1);
+  first->Finish();
+  // The collector learns of the end a moment after us.
+  for (int i = 0; i < 1000 && collector_->fleet().Find("n1") != nullptr; ++i) ::usleep(5'000);
+  auto again = Connect();
+  EXPECT_EQ(again->Hello(TestHello("n1", other)), 0U);
 }
 
 TEST_F(IngestTest, WrongHelloEndsTheStreamWithTheReason) {

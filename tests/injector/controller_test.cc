@@ -246,7 +246,7 @@ TEST_F(ControllerTest, RefusesMemoryBeyondAParentsLimit_UnlessToldTo) {
   world_.host.values["/web memory:memory.limit_in_bytes"] = "4000000";
   v1::FaultSpec spec = Spec("mem.leak", "a", "/web/worker");
   ExpectRefused(spec, absl::StatusCode::kFailedPrecondition,
-                "control group /web uses 1000000 of 4000000 bytes; ask for at most 3000000");
+                "control group /web uses 976.5 KiB of 3.8 MiB; ask for at most 2.8 MiB");
   (*spec.mutable_parameters())["allow_oom"] = "yes";
   const auto plan = controller().Validate(spec);
   ASSERT_TRUE(plan.ok()) << plan.status();
@@ -262,6 +262,43 @@ TEST_F(ControllerTest, ValidateShowsTheChanges_AndMakesNone) {
   EXPECT_EQ(plan->changes(1).after(), "50000");
   EXPECT_EQ(world_.host.Digest(), before_);
   EXPECT_EQ(controller().List(false).faults_size(), 0);
+}
+
+// What is well formed and yet cannot do what it says is told in the plan.
+TEST_F(ControllerTest, NotesWhatCannotBeAsItIsAskedFor) {
+  const auto notes = [this](const v1::FaultSpec& spec) {
+    const auto plan = controller().Validate(spec);
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    return plan.ok() ? std::vector<std::string>(plan->notes().begin(), plan->notes().end())
+                     : std::vector<std::string>();
+  };
+  v1::FaultSpec cpu = Spec("cpu.limit", "");
+  EXPECT_THAT(notes(cpu), ElementsAre());
+  (*cpu.mutable_parameters())["cpus"] = "3.9";
+  EXPECT_THAT(notes(cpu), ElementsAre());
+  (*cpu.mutable_parameters())["cpus"] = "4";
+  EXPECT_THAT(
+      notes(cpu),
+      ElementsAre("the host has 4 CPUs, so the group could not use more than cpus=4 anyway: "
+                  "expect no effect; ask for less than 4"));
+  v1::FaultSpec leak = Spec("mem.leak", "");
+  EXPECT_THAT(notes(leak), ElementsAre());
+  (*leak.mutable_parameters())["bytes"] = "1GiB";
+  EXPECT_THAT(notes(leak),
+              ElementsAre("at 64 MiB a second it holds 640 MiB at most when it ends after 10s, not "
+                          "1 GiB: for all of it give a higher rate, or a duration above 16s"));
+  world_.host.empty.insert("/db");
+  EXPECT_THAT(notes(Spec("cpu.limit", "", "/db")),
+              ElementsAre("no process is in control group /db nor below it: as long as none comes, "
+                          "nothing is met"));
+  v1::FaultSpec loss = Spec("net.loss", "");
+  EXPECT_THAT(notes(loss), ::testing::Contains("10 % of the packets are lost"));
+  (*loss.mutable_parameters())["loss"] = "0.5";
+  EXPECT_THAT(notes(loss),
+              ::testing::Contains("0.5 % of the packets are lost: loss is a percentage; if you "
+                                  "meant a fraction, write loss=50%"));
+  (*loss.mutable_parameters())["loss"] = "0.5%";
+  EXPECT_THAT(notes(loss), ::testing::Contains("0.5 % of the packets are lost"));
 }
 
 TEST_F(ControllerTest, FailsAndPutsBack_WhenALeverDoesNotMove) {
@@ -429,6 +466,29 @@ TEST_F(ControllerTest, SaysWhatItDoesNotKnow_WithoutALedger) {
   EXPECT_EQ(undone.error_ns(), 1'700 * kNsPerMs);
 }
 
+// The plan or a commit took longer than the fault was to last.
+TEST_F(ControllerTest, AppliesNothing_WhenTheDeadlineIsOverBefore) {
+  v1::FaultSpec spec = Spec("cpu.limit", "a");
+  spec.set_duration_ns(100 * kNsPerMs);
+  int applies = 0;
+  world_.host.on_step = [&](const std::string& step) {
+    if (step == "make") world_.clock.Advance(60 * kNsPerMs);
+    applies += step == "apply" ? 1 : 0;
+    return absl::OkStatus();
+  };
+  const auto started = controller().Start(spec);
+  EXPECT_TRUE(absl::IsFailedPrecondition(started.status())) << started.status();
+  EXPECT_THAT(std::string(started.status().message()),
+              HasSubstr("it was not applied: its deadline, 100ms after the command, was over"));
+  EXPECT_EQ(applies, 0);
+  EXPECT_EQ(world_.host.Digest(), before_);
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.phase(), v1::PHASE_FAILED);
+  EXPECT_EQ(state.edges().acked().boottime_ns(), 0);
+  EXPECT_EQ(state.edges().first_touch().boottime_ns(), 0);
+  EXPECT_EQ(controller().List(true).faults_size(), 0);
+}
+
 // On its way to an ending that is not "undone" when the process died.
 TEST_F(ControllerTest, KeepsTheEndingOfADeadProcess) {
   world_.host.on_step = [](const std::string& step) {
@@ -474,6 +534,53 @@ TEST_F(ControllerTest, ClosesWhatAnotherBootLeft_WithoutTouchingTheHost) {
             "reboot; its dose is a lower bound, of at most 0 before the end: what counted it ended "
             "with the boot");
   EXPECT_GE(state.edges().undone().boottime_ns(), state.edges().acked().boottime_ns());
+}
+
+// The ending that was journaled outlives the boot, whose end undid the fault.
+TEST_F(ControllerTest, KeepsTheInterference_OverAReboot) {
+  world_.host.on_step = [](const std::string& step) {
+    return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
+  };
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.host.values["/web cpu:cpu.cfs_quota_us"] = "70000";
+  world_.Pass(kNsPerSecond);
+  ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
+  world_.Crash();
+  world_.boot_id = "next-boot";
+  const std::string rebooted = world_.host.Digest();
+  world_.Boot();
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.phase(), v1::PHASE_INTERFERED);
+  EXPECT_EQ(state.verdict(), v1::VERDICT_INTERFERED);
+  EXPECT_THAT(state.reason(), HasSubstr("was changed by somebody else; then reboot"));
+  EXPECT_EQ(state.residue_size(), 0);
+  EXPECT_NE(state.edges().undone().boottime_ns(), 0);
+  EXPECT_EQ(world_.host.Digest(), rebooted);
+  // Closed for good: the boot after that finds nothing open.
+  world_.Crash();
+  world_.boot_id = "third-boot";
+  world_.Boot();
+  EXPECT_TRUE(controller().recovered().empty());
+  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_INTERFERED);
+  EXPECT_EQ(world_.Find("a").reason(), state.reason());
+}
+
+TEST_F(ControllerTest, KeepsTheFailure_OverAReboot) {
+  world_.host.on_step = [](const std::string& step) {
+    return step == "apply" || step == "restore" ? absl::UnavailableError("not now")
+                                                : absl::OkStatus();
+  };
+  EXPECT_FALSE(controller().Start(Spec("cpu.limit", "a")).ok());
+  ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
+  world_.Crash();
+  world_.boot_id = "next-boot";
+  const std::string rebooted = world_.host.Digest();
+  world_.Boot();
+  const v1::FaultState state = world_.Find("a");
+  EXPECT_EQ(state.phase(), v1::PHASE_FAILED);
+  EXPECT_EQ(state.verdict(), v1::VERDICT_UNSPECIFIED);
+  EXPECT_THAT(state.reason(), ::testing::StartsWith("not now; then reboot; "));
+  EXPECT_EQ(world_.host.Digest(), rebooted);
 }
 
 TEST_F(ControllerTest, ThreadEndsAFaultAtItsDeadline) {

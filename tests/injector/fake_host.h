@@ -47,6 +47,8 @@ class FakeHost final : public Host {
   std::int64_t first_drop_ns = 0;
   std::int64_t last_drop_ns = 0;
   bool ledger = true;
+  // Groups without a process.
+  std::set<std::string> empty;
   // Groups that are gone.
   std::set<std::string> removed;
 
@@ -60,6 +62,8 @@ class FakeHost final : public Host {
                                          const std::string& file) override;
   absl::StatusOr<std::string> ControllerVersion(const std::string& controller) override;
   absl::StatusOr<std::string> Resolve(const v1::Target& target) override;
+  int Cpus() override { return 4; }
+  bool HasProcess(const std::string& cgroup) override { return empty.count(cgroup) == 0; }
   absl::Status Probe(absl::string_view kind) override;
   LeverOr Recover(const v1::Change& change) override;
 

@@ -32,6 +32,13 @@ TEST(Guard, WantsADurationWithinTheLimit) {
             "the duration is 1m1s; this host allows at most 1m");
   spec.set_duration_ns(-1);
   EXPECT_FALSE(guard.CheckDuration(spec).ok());
+  spec.set_duration_ns(1);
+  EXPECT_EQ(guard.CheckDuration(spec).message(),
+            "the duration is 1ns; a fault lasts at least 100ms, and on this host at most 1m");
+  spec.set_duration_ns(100 * kNsPerMs - 1);
+  EXPECT_FALSE(guard.CheckDuration(spec).ok());
+  spec.set_duration_ns(100 * kNsPerMs);
+  EXPECT_TRUE(guard.CheckDuration(spec).ok());
   spec.set_duration_ns(60 * kNsPerSecond);
   EXPECT_TRUE(guard.CheckDuration(spec).ok());
 }

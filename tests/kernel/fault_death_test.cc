@@ -189,6 +189,39 @@ TEST_F(NetDeath, DoseOfARate_IsWhatTheTargetSent) {
   ExpectEdgesInOrder(state);
 }
 
+// The class outlives the injector, so what passed it is exact; only what the program alone knows is
+// not.
+TEST_F(NetDeath, DoseOfARate_SaysExactlyWhatIsMissing_WithoutABpffs) {
+  RestartWithoutBpffs();
+  Flow out = MakeFlow(true);
+  v1::FaultSpec spec = Spec("net.rate", "r", 30);
+  (*spec.mutable_parameters())["rate"] = "100mbit";
+  (*spec.mutable_parameters())["device"] = TestNetwork::kHereDevice;
+  ASSERT_TRUE(injector_.Inject(spec).ok());
+  const std::int64_t end_ns = Now() + 1600 * kNsPerMs;
+  for (; Now() < end_ns; std::this_thread::sleep_for(std::chrono::microseconds(400))) out.Send();
+  const Killed killed = Kill();
+  ASSERT_TRUE(injector_.Start().ok());
+  out.Drain();
+  EXPECT_EQ(out.Lost(), 0);
+  const v1::FaultState state = injector_.Find(spec.id());
+  EXPECT_FALSE(state.dose_complete());
+  EXPECT_TRUE(absl::StartsWith(state.reason(),
+                               "the injector died; its dose is exact but for packets_steered, "
+                               "buffers_steered and the touches, which are of at most "))
+      << state.reason();
+  EXPECT_TRUE(
+      absl::EndsWith(state.reason(), " before the end: no bpffs kept what the BPF program counted"))
+      << state.reason();
+  std::map<std::string, std::int64_t> dose;
+  for (const v1::Dose& one : state.dose()) dose[one.name()] = one.value();
+  EXPECT_EQ(dose["packets_shaped"], out.sent);
+  EXPECT_GT(dose["packets_steered"], 0);
+  EXPECT_LT(dose["packets_steered"], out.sent);
+  ExpectUndoneCovers(state, killed);
+  ExpectEdgesInOrder(state);
+}
+
 class Death : public FaultTest {
  protected:
   // The throttled time of the group as the kernel says it, ns.

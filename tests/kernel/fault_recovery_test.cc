@@ -125,7 +125,9 @@ TEST_F(Recovery, OfFaultsTogether_WithAHelperThatIsStopped) {
   EXPECT_NE(Digest(), before_);
   EXPECT_EQ(injector_.Undo(), 0);
   EXPECT_EQ(Digest(), before_);
+  const size_t before = injector_.Log().size();
   EXPECT_EQ(injector_.Undo(), 0) << "undo is legal any number of times";
+  EXPECT_EQ(injector_.Log().substr(before), "nothing to undo\n");
   ASSERT_TRUE(injector_.Start().ok());
 }
 
@@ -134,6 +136,17 @@ TEST_F(Recovery, SigtermUndoesEverything) {
   ASSERT_TRUE(injector_.Inject(Any("mem.leak", "b")).ok());
   EXPECT_EQ(injector_.End(SIGTERM), 0);
   EXPECT_EQ(Digest(), before_);
+}
+
+TEST_F(Recovery, UndoOfAWrongFolderSaysSo_AndMakesNothing) {
+  const std::string wrong = injector_.folder() / "wrong";
+  const size_t before = injector_.Log().size();
+  EXPECT_EQ(injector_.Run({"--undo", "--state-dir", wrong, "--run-dir", wrong + "-run"}), 2);
+  EXPECT_EQ(injector_.Log().substr(before),
+            absl::StrCat("error: there is no journal in ", wrong,
+                         ": nothing was undone; is --state-dir right?\n"));
+  EXPECT_FALSE(std::filesystem::exists(wrong));
+  EXPECT_FALSE(std::filesystem::exists(wrong + "-run"));
 }
 
 TEST_F(Recovery, ASecondInjectorIsRefused) { EXPECT_EQ(injector_.Undo(), 1) << "it is running"; }
@@ -200,7 +213,7 @@ TEST_F(Recovery, LatencyOf200Limits) {
   std::vector<double> ack_ms;
   std::vector<double> undo_ms;
   for (int i = 0; i < 200; ++i) {
-    v1::FaultSpec spec = Spec("cpu.limit", absl::StrCat("l", i), 0.03);
+    v1::FaultSpec spec = Spec("cpu.limit", absl::StrCat("l", i), 0.1);
     (*spec.mutable_parameters())["cpus"] = "0.5";
     const auto started = injector_.Inject(spec);
     ASSERT_TRUE(started.ok()) << started.status();

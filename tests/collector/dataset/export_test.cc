@@ -513,6 +513,70 @@ TEST_F(OverlapTest, CollateralIsOnlyASuspicionInTooLittleQuietTime) {
   EXPECT_THAT(judged[0].reason(), HasSubstr("of /db"));
 }
 
+// A symptom that moves beside a fault that met nothing moved by chance.
+TEST_F(ExportTest, FaultOfNoDoseHasNoEffect) {
+  v1::FaultState fault = Fault("f1", "cpu.limit");
+  fault.mutable_edges()->clear_first_touch();
+  fault.mutable_edges()->clear_last_touch();
+  fault.mutable_dose(0)->set_value(0);
+  fault.set_dose_complete(true);
+  FakeNode node(channel_);
+  Deliver(&node, fault, 100, kDb);
+  clock_.Advance(60 * kNsPerSecond);
+  Run(false);
+  Files files;
+  v1::ExportSummary summary;
+  ASSERT_TRUE(Export(&files, &summary).ok());
+  ASSERT_EQ(summary.faults_size(), 1);
+  EXPECT_EQ(summary.faults(0).fault().verdict(), v1::VERDICT_NO_EFFECT);
+  EXPECT_THAT(summary.faults(0).fault().reason(), HasSubstr("dose is 0"));
+  EXPECT_EQ(summary.rows_labelled(), 0);
+}
+
+TEST_F(ExportTest, FaultThatEndedJustBeforeTheRunIsRecoveredFromInIt) {
+  Run(false);
+  clock_.Advance(31 * kNsPerSecond);
+  grpc::ClientContext context;
+  v1::StartRunRequest begin;
+  begin.set_name("later");
+  v1::Run run;
+  ASSERT_TRUE(runs_->StartRun(&context, begin, &run).ok());
+  FakeNode node(channel_);
+  Deliver(&node, Fault("f1", "cpu.limit"), 100, kDb);
+  clock_.Advance(29 * kNsPerSecond);
+  Files files;
+  v1::ExportSummary summary;
+  ASSERT_TRUE(Export(&files, &summary, "later").ok());
+  const auto rows = RowsOf(files["data/host.csv"]);
+  ASSERT_FALSE(rows.empty());
+  EXPECT_EQ(rows[0].at("label_state"), "recovery");
+  EXPECT_EQ(rows[0].at("fault_id"), "f1");
+}
+
+TEST_F(ExportTest, WhatCameAfterTheRunIsNotInEntities) {
+  FakeNode node(channel_);
+  node.Hello(TestHello("n1", kExportEpoch));
+  for (int second = 0; second < 4; ++second) {
+    BatchBuilder builder;
+    const auto host = builder.Entity("host", "host");
+    const std::int64_t at = kStart + second * kNsPerSecond;
+    builder.Frame(second, at, at + kNsPerSecond, kOffset);
+    builder.Row("host", host, {Cell(1), Cell(2)});
+    if (second == 3) {
+      const auto late = builder.Entity("cgroup", "/late");
+      builder.Row("cgroup", late, {Cell(1), Cell(2), Cell::Histogram({})});
+    }
+    node.Deliver(builder.Encode(kExportEpoch, static_cast<std::uint64_t>(second) + 1));
+  }
+  clock_.Advance(2 * kNsPerSecond);
+  Run(false);
+  Files files;
+  v1::ExportSummary summary;
+  ASSERT_TRUE(Export(&files, &summary).ok());
+  EXPECT_THAT(LinesOf(files["entities.csv"]),
+              ElementsAre("node,table,entity,unit,container", "n1,host,host,,"));
+}
+
 TEST_F(ExportTest, UnknownRunAndOpenRun) {
   Files files;
   v1::ExportSummary summary;

@@ -108,6 +108,24 @@ TEST(Label, RefusedFaultLeavesNoTraceAndAFailedOneATransition) {
   EXPECT_EQ(LabelOf({fault}, 210, 220).state, LabelState::kNormal);
 }
 
+// Its injector died between the change and the confirmation: it may have met something.
+TEST(Label, FaultThatWasTakenBackBeforeItsAck_IsATransition) {
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->clear_acked();
+  fault.recovered_ns = 200;
+  EXPECT_EQ(LabelOf({fault}, 90, 105).state, LabelState::kTransition);
+  EXPECT_EQ(LabelOf({fault}, 130, 140).state, LabelState::kTransition);
+  EXPECT_FALSE(LabelOf({fault}, 130, 140).label);
+  EXPECT_EQ(LabelOf({fault}, 210, 220).state, LabelState::kNormal);
+}
+
+TEST(Label, OfARecoveryWithoutTheInjectorSaysThatItWasUnseen) {
+  const WindowLabel label = LabelOf({Fault()}, 205, 215, "boot", {{"boot", 190, 300}});
+  EXPECT_EQ(label.state, LabelState::kRecovery);
+  EXPECT_TRUE(label.unseen);
+  EXPECT_FALSE(LabelOf({Fault()}, 205, 215).unseen);
+}
+
 TEST(Label, FaultWithoutEndLastsAsLongAsItIsKnownTo) {
   FaultInterval fault = Fault();
   fault.state.mutable_edges()->clear_undone();

@@ -15,7 +15,16 @@ TEST(HeadRoom, LeavesATenthOfTheHost) {
   EXPECT_TRUE(CheckHeadRoom(kMeminfo, std::int64_t{2000} * 1024).ok());
   const absl::Status refused = CheckHeadRoom(kMeminfo, std::int64_t{2000} * 1024 + 1);
   EXPECT_TRUE(absl::IsFailedPrecondition(refused));
-  EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("hold at most 2048000 bytes"));
+  EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("hold at most 1.9 MiB"));
+}
+
+TEST(SpellBytes, RoundsDownToATenth) {
+  EXPECT_EQ(SpellBytes(0), "0 B");
+  EXPECT_EQ(SpellBytes(1023), "1023 B");
+  EXPECT_EQ(SpellBytes(1024), "1 KiB");
+  EXPECT_EQ(SpellBytes((std::int64_t{1} << 30) - 1), "1023.9 MiB");
+  EXPECT_EQ(SpellBytes(19972398695), "18.6 GiB");
+  EXPECT_EQ(SpellBytes(INT64_MAX), "8388607.9 TiB");
 }
 
 TEST(HeadRoom, IsUnknown_WithoutItsFields) {
