@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "agent/agent.h"
 #include "agent/labels/injector_link.h"
@@ -21,6 +22,7 @@
 #include "agent/uplink/uplink.h"
 #include "base/credentials.h"
 #include "base/log.h"
+#include "base/supervisor.h"
 
 namespace faultline {
 namespace {
@@ -66,7 +68,8 @@ void WarnOfTime(const AgentOptions& options) {
   if (!timely.ok()) LogWarning(timely.message(), "; until then no collector will answer");
 }
 
-int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
+int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
+          Supervisor* supervisor) {
   Outbox outbox(RandomEpoch(), static_cast<size_t>(options.buffer_bytes));
   v1::Hello hello;
   *hello.mutable_node() = DescribeNode(options.node);
@@ -91,13 +94,21 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
   Agent agent(
       {sampler, &outbox, &Clock::System(),
        [&injector](bool behind, bool* connected) { return injector.States(behind, connected); },
-       [&uplink] { uplink.Wake(); },
+       [&uplink, supervisor] {
+         uplink.Wake();
+         // The tick was sampled and handed on: what the watchdog is about.
+         supervisor->Alive(Clock::System().Now().boottime_ns);
+       },
        /*watches_injector=*/!options.injector.empty()},
       options.interval_ns);
+  supervisor->ExpectEvery(options.interval_ns);
+  // Create has loaded and attached what this kernel takes.
+  supervisor->Ready(absl::StrCat("sampling as node ", options.node));
   std::jthread loop([&agent](const std::stop_token& stop) { agent.Run(stop); });
   int signal = 0;
   ::sigwait(signals, &signal);
   LogInfo("ending on ", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+  supervisor->Stopping();
   loop.request_stop();
   loop.join();
   if (!uplink.Drain(kDrainNs)) {
@@ -119,6 +130,7 @@ int Main(int argc, char** argv) {
     return 0;
   }
   KeepGrpcQuiet();
+  Supervisor supervisor = Supervisor::FromEnvironment();
   // Before any thread exists, so that all of them leave these to sigwait.
   sigset_t signals;
   ::sigemptyset(&signals);
@@ -138,7 +150,7 @@ int Main(int argc, char** argv) {
     LogError("--strict: not every metric is available here; faultline-agent --check lists them");
     return kFailed;
   }
-  return Serve(*options, sampler->get(), &signals);
+  return Serve(*options, sampler->get(), &signals, &supervisor);
 }
 
 }  // namespace

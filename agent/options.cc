@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "base/reference.h"
 
 namespace faultline {
 namespace {
@@ -87,6 +88,7 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
                "fail unless every metric is available by its first choice; also with --check");
   app.add_flag("--metrics-doc", options.metrics_doc,
                "print the catalogue of metrics as Markdown and exit");
+  AddReference(&app, 8);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/reference.h"
 #include "cli/command.h"
 
 namespace faultline::cli {
@@ -57,6 +58,7 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   AddExport(*app, &flags->action);
   AddTls(*app, &flags->action);
   AddDemo(*app, &flags->action);
+  AddReference(app.get(), 1);
   return app;
 }
 

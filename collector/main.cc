@@ -2,12 +2,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstdint>
+#include <ctime>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/supervisor.h"
 #include "collector/address_file.h"
 #include "collector/collector.h"
 #include "collector/options.h"
@@ -17,6 +21,19 @@ namespace {
 void Print(int fd, const std::string& text) {
   // A closed stdout is not our trouble.
   [[maybe_unused]] const ssize_t written = ::write(fd, text.data(), text.size());
+}
+
+// Until a signal comes the supervisor hears of us each time that the store's writer has answered.
+void WaitForSignal(const sigset_t& stop, faultline::Store& store,
+                   faultline::Supervisor* supervisor) {
+  const std::int64_t every_ns = supervisor->alive_every_ns();
+  const timespec every{every_ns / faultline::kNsPerSecond, every_ns % faultline::kNsPerSecond};
+  while (::sigtimedwait(&stop, nullptr, every_ns == 0 ? nullptr : &every) < 0) {
+    if (errno == EINTR) continue;
+    store.Probe([supervisor](const absl::Status& /*written*/) {
+      supervisor->Alive(faultline::Clock::System().Now().boottime_ns);
+    });
+  }
 }
 
 }  // namespace
@@ -35,6 +52,8 @@ int main(int argc, char** argv) {
   faultline::KeepGrpcQuiet();
   // What nodes tell is for the collector and its group.
   ::umask(0027);
+  // Outlives the collector, whose writer speaks to it.
+  faultline::Supervisor supervisor = faultline::Supervisor::FromEnvironment();
   // Before any thread exists, so that all of them leave the signals to us.
   sigset_t stop;
   sigemptyset(&stop);
@@ -54,8 +73,9 @@ int main(int argc, char** argv) {
     return 1;
   }
   Print(STDOUT_FILENO, absl::StrCat("listening on ", (*collector)->address(), "\n"));
-  int signal = 0;
-  sigwait(&stop, &signal);
+  supervisor.Ready(absl::StrCat("listening on ", (*collector)->address()));
+  WaitForSignal(stop, (*collector)->store(), &supervisor);
+  supervisor.Stopping();
   faultline::LogInfo("stopping: storing what was delivered");
   collector->reset();
   return 0;

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/reference.h"
 
 namespace faultline {
 
@@ -29,7 +30,8 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
   CollectorOptions options;
   CLI::App app{
       "Takes what Faultline's nodes measure, stores it, relays fault commands and makes "
-      "datasets."};
+      "datasets.",
+      "faultline-collector"};
   app.set_version_flag("--version", "faultline-collector " FAULTLINE_VERSION);
   app.add_option(
          "--listen", options.listen,
@@ -47,6 +49,7 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
                  "Bound on the network buffers of all connections, bytes")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{16} << 20, std::int64_t{64} << 30));
+  AddReference(&app, 8);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

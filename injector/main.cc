@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/supervisor.h"
 #include "injector/controller.h"
 #include "injector/docs.h"
 #include "injector/host/process.h"
@@ -123,26 +124,41 @@ bool UndoAndTell(Controller& controller) {
   return done && controller.complaints().empty();
 }
 
-void WaitForSignal(int signals) {
+// How late the controller's thread may be before it counts as stuck: an undo that the kernel holds
+// up takes less.
+constexpr std::int64_t kOverdueNs = 3 * kNsPerSecond;
+
+// Until a signal comes the supervisor hears of us as long as nothing is overdue. NextDue waits for
+// the controller's mutex, so one that is never given back is silence too.
+void WaitForSignal(int signals, Controller& controller, Supervisor* supervisor) {
   pollfd arrived{signals, POLLIN, 0};
-  while (::poll(&arrived, 1, -1) < 0 && errno == EINTR) {
+  const std::int64_t every_ns = supervisor->alive_every_ns();
+  const int timeout_ms = every_ns == 0 ? -1 : static_cast<int>(every_ns / kNsPerMs);
+  while (true) {
+    const int count = ::poll(&arrived, 1, timeout_ms);
+    if (count > 0 || (count < 0 && errno != EINTR)) return;
+    const std::int64_t now_ns = Clock::System().Now().boottime_ns;
+    if (controller.NextDue() > now_ns - kOverdueNs) supervisor->Alive(now_ns);
   }
 }
 
-absl::Status Serve(const InjectorOptions& options, Controller& controller, int signals) {
+absl::Status Serve(const InjectorOptions& options, Controller& controller, int signals,
+                   Supervisor* supervisor) {
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start({options.run_dir, options.group}, &controller);
   if (!server.ok()) return server.status();
   LogInfo("faultline-injector ", FAULTLINE_VERSION, " listens on ", options.run_dir,
           "/{agent,root}.sock");
-  WaitForSignal(signals);
+  supervisor->Ready(absl::StrCat("listening in ", options.run_dir));
+  WaitForSignal(signals, controller, supervisor);
+  supervisor->Stopping();
   LogInfo("stopping");
   // Before the sockets close, so that watchers hear of it.
   if (EndEverything(controller, "the injector was stopped")) return absl::OkStatus();
   return absl::InternalError("not everything is undone: run faultline-injector --undo");
 }
 
-int Run(const InjectorOptions& options, int signals) {
+int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
   if (::geteuid() != 0) {
     LogError(
         "run it as root: it changes control groups, the network and the memory of other users' "
@@ -196,7 +212,7 @@ int Run(const InjectorOptions& options, int signals) {
   if (const absl::Status kept = (*host)->Probe("ledger"); !kept.ok()) {
     LogWarning("no dose ledger: ", kept.message());
   }
-  const absl::Status served = Serve(options, **controller, signals);
+  const absl::Status served = Serve(options, **controller, signals, supervisor);
   if (!served.ok()) LogError(served.message());
   return served.ok() ? 0 : 1;
 }
@@ -227,5 +243,6 @@ int main(int argc, char** argv) {
   ::setpriority(PRIO_PROCESS, 0, faultline::kNice);
   // Whatever is made below is root's alone until it is given away.
   ::umask(0077);
-  return faultline::Run(*options, faultline::BlockSignals());
+  faultline::Supervisor supervisor = faultline::Supervisor::FromEnvironment();
+  return faultline::Run(*options, faultline::BlockSignals(), &supervisor);
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/cgroup_tree.h"
+#include "base/reference.h"
 #include "injector/guard.h"
 
 namespace faultline {
@@ -132,6 +133,7 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
   AddPlaces(app, options);
   AddLimits(app, options, max_duration);
   AddTasks(app, options);
+  AddReference(&app, 8);
   try {
     app.parse(argc, argv);
     absl::Duration duration;

@@ -82,6 +82,9 @@ class Store {
                 std::function<void(absl::StatusOr<v1::Run>)> done);
   void StopRun(const std::string& name, std::function<void(absl::StatusOr<v1::Run>)> done);
 
+  // Does nothing but come back from the writer: whether that still works.
+  void Probe(std::function<void(const absl::Status&)> done);
+
   // A reading connection of its own, for one thread at a time.
   absl::StatusOr<std::unique_ptr<Catalogue>> OpenCatalogue() const;
 

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/reference.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Program {
+  Program() {
+    app.add_option("--colour", colour, "when it's [red]: never\nor always")
+        ->check(CLI::IsMember({"always", "never"}))
+        ->capture_default_str();
+    app.add_option("--file", file, "where")->type_name("FILE")->envname("PROGRAM_FILE");
+    app.add_flag("--secret", secret, "shown to nobody")->group("");
+    app.fallthrough();
+    CLI::App* run = app.add_subcommand("run", "spans of time");
+    run->add_subcommand("start", "open one")->add_option("NAME", name, ".dots first")->required();
+    AddReference(&app, 8);
+  }
+
+  // What the option prints; "" if it is none.
+  std::string Printed(const std::string& option) {
+    std::vector<std::string> arguments = {option};
+    try {
+      app.parse(arguments);
+    } catch (const CLI::CallForVersion& text) {
+      return text.what();
+    }
+    return "";
+  }
+
+  CLI::App app{"program: does one thing. And more.", "program"};
+  bool secret = false;
+  std::string colour = "never";
+  std::string file;
+  std::string name;
+};
+
+TEST(Reference, ManualHoldsEachOptionOnce_WithDefaultAndEnvironment) {
+  const std::string page = Program().Printed("--man");
+  EXPECT_THAT(page, HasSubstr("program \\- does one thing\n"));
+  EXPECT_THAT(page, HasSubstr("\\fB\\-\\-colour\\fR"));
+  EXPECT_THAT(page, HasSubstr("Default: never.\n"));
+  EXPECT_THAT(page, HasSubstr("Environment: \\fBPROGRAM_FILE\\fR.\n"));
+  EXPECT_THAT(page, HasSubstr(".SS \"program run start\"\n"));
+}
+
+TEST(Reference, TextIsNoRoff) {
+  const std::string page = ManualPage(Program().app, 8);
+  EXPECT_THAT(page, HasSubstr("\n\\&.dots first\n"));
+  EXPECT_THAT(page, HasSubstr("it\\(aqs"));
+}
+
+TEST(Reference, HiddenOptionsAreNowhere) {
+  Program program;
+  for (const std::string& text : {ManualPage(program.app, 8), BashCompletion(program.app),
+                                  ZshCompletion(program.app), program.app.help()}) {
+    EXPECT_THAT(text, Not(HasSubstr("secret")));
+    EXPECT_THAT(text, Not(HasSubstr("completion-bash")));
+  }
+}
+
+TEST(Reference, BashOffersWordsFilesAndWhatComesFromAbove) {
+  const std::string script = Program().Printed("--completion-bash");
+  EXPECT_THAT(script, HasSubstr("--colour) mapfile -t COMPREPLY < <(compgen -W 'always never'"));
+  EXPECT_THAT(script, HasSubstr("--file) mapfile -t COMPREPLY < <(compgen -f"));
+  EXPECT_THAT(script, HasSubstr("'program run start') path="));
+  EXPECT_THAT(script, HasSubstr("compgen -W '-h --help --colour --file'"));
+}
+
+TEST(Reference, ZshQuotesDescriptions) {
+  const std::string script = Program().Printed("--completion-zsh");
+  EXPECT_THAT(script, HasSubstr("'--colour[when it'\\''s \\[red\\]\\: never or always]"));
+  EXPECT_THAT(script, HasSubstr("start) _program__run__start ;;"));
+}
+
+}  // namespace
+}  // namespace faultline
