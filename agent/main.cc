@@ -71,12 +71,11 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals) {
   // So that the first tick knows of an injector that is there.
   injector.AwaitFirstTry(kInjectorNs);
 
-  Agent agent(
-      {sampler, &outbox, &Clock::System(),
-       [&injector](bool behind, bool* connected) { return injector.States(behind, connected); },
-       [&uplink] { uplink.Wake(); },
-       /*watches_injector=*/!options.injector.empty()},
-      options.interval_ns);
+  Agent agent({sampler, &outbox, &Clock::System(),
+               [&injector](bool behind, Sight* sight) { return injector.States(behind, sight); },
+               [&uplink] { uplink.Wake(); },
+               /*watches_injector=*/!options.injector.empty()},
+              options.interval_ns);
   std::jthread loop([&agent](const std::stop_token& stop) { agent.Run(stop); });
   int signal = 0;
   ::sigwait(signals, &signal);
