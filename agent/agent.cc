@@ -12,6 +12,8 @@ namespace {
 // A tick that comes to ask about faults this long after it was due may find that the watch on the
 // injector has not been read: a process that was stopped wakes up with everything at once.
 constexpr std::int64_t kBehindNs = 20 * kNsPerMs;
+// Sampling is no such stop, unless it took as long as none does.
+constexpr std::int64_t kStoodStillNs = 300 * kNsPerMs;
 
 void AddEvent(v1::Batch* batch, std::int64_t boottime_ns, const std::string& kind,
               const std::string& detail) {
@@ -43,16 +45,18 @@ void Agent::SampleOnce(const TickSchedule::Tick& tick) {
   frame->set_begin_boottime_ns(window_begin_ns_);
   NoteStart(&batch);
   NoteSchedule(tick, &batch);
+  const std::int64_t begin_ns = parts_.clock->Now().boottime_ns;
   parts_.sampler->Sample(frame, &batch);
-  bool connected = false;
-  const bool behind = parts_.clock->Now().boottime_ns - tick.due_boottime_ns > kBehindNs;
-  const std::vector<v1::FaultState> faults = parts_.faults(behind, &connected);
+  const bool behind = begin_ns - tick.due_boottime_ns > kBehindNs ||
+                      parts_.clock->Now().boottime_ns - begin_ns > kStoodStillNs;
+  Sight sight = Sight::kLost;
+  const std::vector<v1::FaultState> faults = parts_.faults(behind, &sight);
   // After the last read, so that the window holds every count that is in it.
   const Instant end = parts_.clock->Now();
   frame->set_end_boottime_ns(end.boottime_ns);
   frame->set_realtime_offset_ns(end.realtime_ns - end.boottime_ns);
-  labels_.Fill(faults, connected, frame, &batch);
-  NoteInjector(connected, &batch);
+  labels_.Fill(faults, sight == Sight::kSeen, frame, &batch);
+  NoteInjector(sight, &batch);
   window_begin_ns_ = end.boottime_ns;
   parts_.outbox->Put(batch);
   parts_.on_batch();
@@ -77,20 +81,28 @@ void Agent::NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch) {
   LogWarning(tick.skipped, " ticks were not sampled");
 }
 
-// Seen at a tick: from its end on. Not seen: from the beginning of the window on, as all that is
-// known is that it was there, or not yet looked for, at the tick before.
-void Agent::NoteInjector(bool connected, v1::Batch* batch) {
-  if (!parts_.watches_injector || connected == injector_connected_) return;
+// Seen at a tick: from its end on. Lost: from the beginning of the first window at whose end it was
+// not seen on, as all that is known is that it was there, or not yet looked for, at the tick
+// before. Late once and then seen it was busy, and has told what was.
+void Agent::NoteInjector(Sight sight, v1::Batch* batch) {
+  if (!parts_.watches_injector) return;
+  const v1::Frame& frame = batch->frames(0);
+  if (sight == Sight::kLate) {
+    if (injector_late_ns_ == 0) injector_late_ns_ = frame.begin_boottime_ns();
+    return;
+  }
+  const std::int64_t late_ns = std::exchange(injector_late_ns_, 0);
+  const bool connected = sight == Sight::kSeen;
+  if (connected == injector_connected_) return;
   const bool first = !injector_connected_.has_value();
   injector_connected_ = connected;
-  const v1::Frame& frame = batch->frames(0);
   if (connected) {
     AddEvent(batch, frame.end_boottime_ns(), "injector_found", "the injector answers");
     return;
   }
   const std::string detail = first ? "the injector has not answered since the agent began"
                                    : "the injector does not answer any more";
-  AddEvent(batch, frame.begin_boottime_ns(), "injector_lost", detail);
+  AddEvent(batch, late_ns != 0 ? late_ns : frame.begin_boottime_ns(), "injector_lost", detail);
   LogWarning("injector: ", detail, "; until it does, the labels of this node are unknown");
 }
 

@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <vector>
 
+#include "agent/labels/injector_link.h"
 #include "agent/labels/labels.h"
 #include "agent/metrics/sampler.h"
 #include "agent/ticks.h"
@@ -24,7 +25,7 @@ struct AgentParts {
   Outbox* outbox;
   Clock* clock;
   // States of the node's faults; sets whether the injector answers. See InjectorLink::States.
-  std::function<std::vector<v1::FaultState>(bool behind, bool* connected)> faults;
+  std::function<std::vector<v1::FaultState>(bool behind, Sight* sight)> faults;
   // Called after each batch was put into the outbox.
   std::function<void()> on_batch;
   // This node has an injector: windows in which it does not answer are told as such.
@@ -42,7 +43,7 @@ class Agent {
   void SampleOnce(const TickSchedule::Tick& tick);
   void NoteStart(v1::Batch* batch);
   void NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch);
-  void NoteInjector(bool connected, v1::Batch* batch);
+  void NoteInjector(Sight sight, v1::Batch* batch);
 
   const AgentParts parts_;
   TickSchedule schedule_;
@@ -51,6 +52,8 @@ class Agent {
   bool started_ = false;
   // As it was last told; unset until the first tick.
   std::optional<bool> injector_connected_;
+  // Begin of the first window at whose end its answer was late; 0: it is not late.
+  std::int64_t injector_late_ns_ = 0;
 };
 
 }  // namespace faultline

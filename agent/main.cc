@@ -91,16 +91,15 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
   // So that the first tick knows of an injector that is there.
   injector.AwaitFirstTry(kInjectorNs);
 
-  Agent agent(
-      {sampler, &outbox, &Clock::System(),
-       [&injector](bool behind, bool* connected) { return injector.States(behind, connected); },
-       [&uplink, supervisor] {
-         uplink.Wake();
-         // The tick was sampled and handed on: what the watchdog is about.
-         supervisor->Alive(Clock::System().Now().boottime_ns);
-       },
-       /*watches_injector=*/!options.injector.empty()},
-      options.interval_ns);
+  Agent agent({sampler, &outbox, &Clock::System(),
+               [&injector](bool behind, Sight* sight) { return injector.States(behind, sight); },
+               [&uplink, supervisor] {
+                 uplink.Wake();
+                 // The tick was sampled and handed on: what the watchdog is about.
+                 supervisor->Alive(Clock::System().Now().boottime_ns);
+               },
+               /*watches_injector=*/!options.injector.empty()},
+              options.interval_ns);
   supervisor->ExpectEvery(options.interval_ns);
   // Create has loaded and attached what this kernel takes.
   supervisor->Ready(absl::StrCat("sampling as node ", options.node));

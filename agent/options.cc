@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "base/status.h"
 #include "base/reference.h"
+#include "base/status.h"
 
 namespace faultline {
 namespace {

@@ -121,6 +121,10 @@ absl::Status Plain(const absl::Status& status, absl::string_view where) {
   return absl::UnavailableError(absl::StrCat(kCannotConnect, where, ": ", why));
 }
 
+bool IsUnreached(const absl::Status& status) {
+  return absl::IsUnavailable(status) && absl::StartsWith(status.message(), kCannotConnect);
+}
+
 // A fault that did not run as asked is a failure, though the call was answered.
 absl::Status Outcome(const v1::FaultState& fault, bool interrupted) {
   switch (fault.phase()) {

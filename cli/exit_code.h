@@ -37,6 +37,9 @@ ExitCode ExitCodeOf(const absl::Status& status);
 // that it cannot reach keeps its beginning. Others come back as they are.
 absl::Status Plain(const absl::Status& status, absl::string_view where);
 
+// Nobody was reached, so nobody has done what was asked. `status` is of Plain.
+bool IsUnreached(const absl::Status& status);
+
 // What `inject` makes of the state that it was answered or, with --wait, of the end: OK if the
 // fault stands or ended at its deadline with nothing left behind, Cancelled if the user ended it
 // (`interrupted`) and all is undone.

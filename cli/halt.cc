@@ -38,7 +38,7 @@ absl::StatusOr<Told> CountTold(const Globals& globals, Client& client, const Hal
 
 absl::Status NotAll(bool nobody) {
   return absl::UnavailableError(absl::StrCat(
-      nobody ? "nobody answered, so nothing is halted" : "not every node could be told",
+      nobody ? "nobody could be told, so nothing is halted" : "not every node could be told",
       "; a fault of an injector that lives ends at its deadline, ", kLeftByTheDead));
 }
 
@@ -54,6 +54,13 @@ absl::Status Halt(const Globals& globals, const HaltOptions& options) {
   if (absl::IsUnavailable(response.status())) {
     const absl::Status plain = Plain(response.status(), client.address());
     if (!absl::IsUnavailable(plain)) return plain;
+    // It was reached, and may have done it before it went.
+    if (!IsUnreached(plain)) {
+      return absl::UnavailableError(
+          absl::StrCat(plain.message(),
+                       "; whether anything is halted is not known: `faultline status` and "
+                       "`faultline faults` tell"));
+    }
     return absl::UnavailableError(absl::StrCat(plain.message(), "; ", NotAll(true).message()));
   }
   if (!response.ok()) return response.status();

@@ -47,7 +47,8 @@ absl::Status CannotListen(const std::string& listen) {
   return absl::UnavailableError(absl::StrCat(
       "cannot listen on ", listen,
       ": another program, perhaps another faultline-collector, has the address (`ss -ltnp` shows "
-      "which); stop it, or choose another with --listen, e.g. --listen 127.0.0.1:0"));
+      "which), or it is none that this user may take, as ports below 1024 are; choose another with "
+      "--listen, e.g. --listen 127.0.0.1:0"));
 }
 
 // Credentials of the socket; secured, with the check of who may call what.

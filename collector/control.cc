@@ -238,6 +238,12 @@ grpc::ServerUnaryReactor* Control::Start(grpc::CallbackServerContext* context,
 grpc::ServerUnaryReactor* Control::Stop(grpc::CallbackServerContext* context,
                                         const v1::StopRequest* request, v1::FaultState* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (request->fault_id().empty()) {
+    reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT,
+                     "which fault is to be stopped? Its id is "
+                     "what `faultline faults` shows"});
+    return reactor;
+  }
   v1::Command command;
   command.mutable_stop()->set_fault_id(request->fault_id());
   const Deliver deliver = FinishWithState(response, reactor);
@@ -317,25 +323,26 @@ grpc::ServerUnaryReactor* Control::List(grpc::CallbackServerContext* context,
   v1::Command command;
   command.mutable_list();
   const auto deadline = std::min(DeadlineOf(context), system_clock::now() + kListTimeout);
-  FanOut(*fleet_, nodes, command, deadline, [=, this](Answers answers) {
-    const auto shared = std::make_shared<Answers>(std::move(answers));
-    const bool asked = reader_->Submit([=, this](Catalogue& catalogue) {
-      const auto rows = catalogue.Nodes();
-      if (!rows.ok()) return reactor->Finish(ToGrpc(rows.status()));
-      const std::vector<std::string> known = Names(*rows);
-      const std::string& node = request->node();
-      if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
-        return reactor->Finish(ToGrpc(Absent(node, known)));
-      }
-      auto faults = catalogue.Faults(node, request->active_only(), kMaxListed);
-      if (!faults.ok()) return reactor->Finish(ToGrpc(faults.status()));
-      MergeLists(std::move(*faults), *shared, *rows, *fleet_, request->active_only(), response);
-      reactor->Finish(grpc::Status::OK);
-    });
-    if (!asked) {
-      reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many questions wait; ask again"});
+  // The catalogue first: what a node starts or ends meanwhile is in its answer.
+  const bool asked = reader_->Submit([=, this](Catalogue& catalogue) {
+    const auto rows = catalogue.Nodes();
+    if (!rows.ok()) return reactor->Finish(ToGrpc(rows.status()));
+    const std::vector<std::string> known = Names(*rows);
+    const std::string& node = request->node();
+    if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
+      return reactor->Finish(ToGrpc(Absent(node, known)));
     }
+    const auto faults = catalogue.Faults(node, request->active_only(), kMaxListed);
+    if (!faults.ok()) return reactor->Finish(ToGrpc(faults.status()));
+    FanOut(*fleet_, nodes, command, deadline,
+           [=, this, rows = *rows, faults = *faults](const Answers& answers) {
+             MergeLists(faults, answers, rows, *fleet_, request->active_only(), response);
+             reactor->Finish(grpc::Status::OK);
+           });
   });
+  if (!asked) {
+    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many questions wait; ask again"});
+  }
   return reactor;
 }
 

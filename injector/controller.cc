@@ -115,6 +115,13 @@ absl::StatusOr<v1::FaultState> Controller::Start(const v1::FaultSpec& spec) {
   const absl::MutexLock lock(&mutex_);
   if (!spec.id().empty()) {
     if (const v1::FaultState* known = Find(spec.id()); known != nullptr) return *known;
+    // Whoever was told of the refusal takes it for the end of that fault.
+    for (const v1::FaultState& refused : refused_) {
+      if (refused.spec().id() != spec.id()) continue;
+      return absl::FailedPreconditionError(absl::StrCat("fault ", spec.id(),
+                                                        " was refused before (", refused.reason(),
+                                                        "); give another id to try again"));
+    }
   }
   absl::StatusOr<std::unique_ptr<Injection>> injection = Prepare(spec, commanded);
   if (!injection.ok()) {

@@ -96,11 +96,25 @@ void InjectorLink::Settle(bool connected) {
   first_try_.notify_all();
 }
 
+void InjectorLink::Enter(grpc::ClientContext* context) {
+  const std::lock_guard lock(mutex_);
+  calls_.insert(context);
+  if (stopped_) context->TryCancel();
+}
+
+void InjectorLink::Leave(grpc::ClientContext* context) {
+  const std::lock_guard lock(mutex_);
+  calls_.erase(context);
+}
+
 bool InjectorLink::LearnAll() {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kListDeadline);
   v1::ListResponse response;
-  if (!stub_->List(&context, ListOf(/*active_only=*/true), &response).ok()) return false;
+  Enter(&context);
+  const bool listed = stub_->List(&context, ListOf(/*active_only=*/true), &response).ok();
+  Leave(&context);
+  if (!listed) return false;
   for (const v1::FaultState& state : response.faults()) Learn(state);
   return true;
 }
@@ -136,13 +150,13 @@ void InjectorLink::Watch(const std::stop_token& stop) {
   }
 }
 
-bool InjectorLink::Ask(bool active_only, std::chrono::steady_clock::time_point until,
-                       v1::ListResponse* response) {
+Sight InjectorLink::Ask(bool active_only, std::chrono::steady_clock::time_point until,
+                        v1::ListResponse* response) {
   const auto question = std::make_shared<Question>();
   {
     const std::lock_guard lock(mutex_);
     // It still owes an answer: nothing to wait for, and it is asked anew after that one.
-    if (question_ != nullptr || stopped_) return false;
+    if (question_ != nullptr || stopped_) return Sight::kLost;
     question_ = question;
   }
   question->request = ListOf(active_only);
@@ -156,10 +170,12 @@ bool InjectorLink::Ask(bool active_only, std::chrono::steady_clock::time_point u
                          answered_.notify_all();
                        });
   std::unique_lock lock(mutex_);
-  answered_.wait_until(lock, until, [&] { return question_ != question; });
-  if (!question->ok) return false;
+  if (!answered_.wait_until(lock, until, [&] { return question_ != question; })) {
+    return Sight::kLate;
+  }
+  if (!question->ok) return Sight::kLost;
   response->Swap(&question->response);
-  return true;
+  return Sight::kSeen;
 }
 
 bool InjectorLink::Take(v1::ListResponse* list) {
@@ -170,29 +186,30 @@ bool InjectorLink::Take(v1::ListResponse* list) {
     if (id.empty()) continue;
     listed.insert(id);
     v1::FaultState& known = states_[id];
-    if (!IsFinal(known.phase())) known = std::move(state);
+    // What the watch told meanwhile may be newer than the answer.
+    if (!IsFinal(known.phase()) && state.phase() >= known.phase()) known = std::move(state);
   }
   return std::all_of(states_.begin(), states_.end(), [&listed](const auto& entry) {
     return IsFinal(entry.second.phase()) || listed.count(entry.first) != 0;
   });
 }
 
-bool InjectorLink::AskAll(bool behind) {
+Sight InjectorLink::AskAll(bool behind) {
   const auto until = std::chrono::steady_clock::now() + kAnswerWithin;
   v1::ListResponse list;
-  if (!Ask(/*active_only=*/!behind, until, &list)) return false;
-  if (Take(&list) || behind) return true;
+  Sight sight = Ask(/*active_only=*/!behind, until, &list);
+  if (sight != Sight::kSeen || Take(&list) || behind) return sight;
   // One that was active has ended, and the watch has not told its last dose yet.
-  if (!Ask(/*active_only=*/false, until, &list)) return false;
-  Take(&list);
-  return true;
+  sight = Ask(/*active_only=*/false, until, &list);
+  if (sight == Sight::kSeen) Take(&list);
+  return sight;
 }
 
-bool InjectorLink::Refresh(bool behind) {
+Sight InjectorLink::Refresh(bool behind) {
   const auto begin = std::chrono::steady_clock::now();
-  const bool seen = AskAll(behind);
+  const Sight sight = AskAll(behind);
   const auto now = std::chrono::steady_clock::now();
-  if (now - begin < kStoodStill) return seen;
+  if (now - begin < kStoodStill) return sight;
   // The answer, or that there was none in time, is of before this process was stopped.
   {
     std::unique_lock lock(mutex_);
@@ -201,12 +218,12 @@ bool InjectorLink::Refresh(bool behind) {
   return AskAll(/*behind=*/true);
 }
 
-std::vector<v1::FaultState> InjectorLink::States(bool behind, bool* connected) {
+std::vector<v1::FaultState> InjectorLink::States(bool behind, Sight* sight) {
   {
     const std::lock_guard lock(mutex_);
-    *connected = connected_;
+    *sight = connected_ ? Sight::kSeen : Sight::kLost;
   }
-  if (*connected) *connected = Refresh(behind);
+  if (*sight == Sight::kSeen) *sight = Refresh(behind);
   const std::int64_t forget = Clock::System().Now().boottime_ns - kForgetEndedAfterNs;
   const std::lock_guard lock(mutex_);
   std::erase_if(states_, [forget](const auto& entry) {
@@ -228,14 +245,9 @@ v1::CommandResult InjectorLink::Call(const v1::Command& command) {
   if (stub_ != nullptr) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kCommandDeadline);
-    {
-      const std::lock_guard lock(mutex_);
-      calls_.insert(&context);
-      if (stopped_) context.TryCancel();
-    }
+    Enter(&context);
     status = Pass(&context, command, &result);
-    const std::lock_guard lock(mutex_);
-    calls_.erase(&context);
+    Leave(&context);
   }
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && stub_ != nullptr) {
     status = {grpc::StatusCode::UNAVAILABLE, absl::StrCat("the injector does not answer at ",

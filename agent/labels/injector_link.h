@@ -23,9 +23,18 @@
 
 namespace faultline {
 
+// Whether a tick saw the injector.
+enum class Sight {
+  kSeen,
+  // It was asked and has not answered yet: it may be busy, and the next tick will tell.
+  kLate,
+  kLost,
+};
+
 class InjectorLink {
  public:
-  // Called from the link's thread with every state that changed.
+  // Called with every state that changed, from the link's thread and from those that Call is called
+  // from.
   using OnChange = std::function<void(const v1::FaultState&)>;
 
   // `address` as gRPC writes it, "unix:/run/faultline/agent.sock"; empty: this node has no
@@ -44,11 +53,11 @@ class InjectorLink {
   // Before that States knows nothing, which is not the same as an injector that does not answer.
   void AwaitFirstTry(std::int64_t timeout_ns);
 
-  // The states known now, with doses of this moment. `connected` says whether the injector
-  // answered; without it, faults stand as last told. Waits a fifth of a second for the answer, and
-  // not at all while an earlier one is still owed. `behind`: this process may not have run for a
-  // while, so what the watch would have told of faults that came and went is asked for, too.
-  std::vector<v1::FaultState> States(bool behind, bool* connected);
+  // The states known now, with doses of this moment if the injector was seen; else they stand as
+  // last told. Waits a fifth of a second for the answer, and not at all while an earlier one is
+  // still owed: then the injector is lost. `behind`: this process may not have run for a while, so
+  // what the watch would have told of faults that came and went is asked for, too.
+  std::vector<v1::FaultState> States(bool behind, Sight* sight);
 
   // Passes a command on and returns its answer; blocks until the injector answers or its deadline
   // passes.
@@ -68,18 +77,21 @@ class InjectorLink {
   grpc::Status WatchOnce(const std::stop_token& stop);
   // Asks for the states that there are now, of which a new watch tells one after the other.
   bool LearnAll();
-  // False: there is no answer by then. The question stays asked, as the answer to it says that the
-  // injector is back.
-  bool Ask(bool active_only, std::chrono::steady_clock::time_point until,
-           v1::ListResponse* response);
+  // Late: there is no answer by then. The question stays asked, as the answer to it says that the
+  // injector is back. Lost: one is still owed, or the call failed.
+  Sight Ask(bool active_only, std::chrono::steady_clock::time_point until,
+            v1::ListResponse* response);
   // Updates what is known; true if `list` has all that is known as active.
   bool Take(v1::ListResponse* list);
-  // Asks as States does; false: the injector was not seen.
-  bool AskAll(bool behind);
+  // Asks as States does.
+  Sight AskAll(bool behind);
   // The same, once more if this process did not run meanwhile.
-  bool Refresh(bool behind);
+  Sight Refresh(bool behind);
   grpc::Status Pass(grpc::ClientContext* context, const v1::Command& command,
                     v1::CommandResult* result);
+  // A call that Stop ends, from here to Leave.
+  void Enter(grpc::ClientContext* context);
+  void Leave(grpc::ClientContext* context);
   void Settle(bool connected);
   void Learn(const v1::FaultState& state);
 
@@ -94,7 +106,7 @@ class InjectorLink {
   bool tried_ ABSL_GUARDED_BY(mutex_) = false;
   std::condition_variable first_try_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  // Calls of Call that are under way.
+  // Calls that are under way and may block whoever ends them.
   std::set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mutex_);
   // The one that waits for its answer; null if none does.
   std::shared_ptr<Question> question_ ABSL_GUARDED_BY(mutex_);

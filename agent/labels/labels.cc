@@ -78,6 +78,7 @@ void Labels::AddRow(const v1::FaultState& state, bool seen, std::int64_t begin_n
     bool null = false;
     if (c == active_column_) {
       value = 1;
+      null = !seen;
     } else if (c == dose_column_) {
       value = total - known->dose;
       null = !counted;
@@ -113,7 +114,8 @@ void Labels::Fill(absl::Span<const v1::FaultState> states, bool seen, v1::Frame*
       known.told = std::move(told);
     }
     if (!ActiveIn(state, begin, frame->end_boottime_ns())) continue;
-    frame->add_active_faults(id);
+    // Not seeing the injector, nobody here knows what it or its death has ended.
+    if (seen) frame->add_active_faults(id);
     if (table == nullptr) continue;
     v1::Entity* entity = batch->add_entities();
     entity->set_id(known.entity);

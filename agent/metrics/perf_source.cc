@@ -2,6 +2,7 @@
 #include "agent/metrics/perf_source.h"
 
 #include <linux/perf_event.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,12 +17,14 @@
 namespace faultline {
 namespace {
 
-// glibc has no wrapper. Returns a descriptor or -1 with errno.
+// glibc has no wrapper. Returns a descriptor or -1 with errno. A leader counts nothing before it is
+// enabled, and neither does its group: all of them begin at the same moment.
 int OpenEvent(const PerfField& field, int cpu, int leader) {
   perf_event_attr attributes{};
   attributes.size = sizeof(attributes);
   attributes.type = field.type;
   attributes.config = field.config;
+  attributes.disabled = (leader < 0);
   attributes.read_format =
       PERF_FORMAT_GROUP | PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
   return static_cast<int>(
@@ -76,6 +79,7 @@ PerfSource::Group PerfSource::OpenGroup(const Entity& cpu) const {
     if (leader < 0) leader = group.descriptors.back().get();
     if (leader < 0 || !group.descriptors.back()) return {};
   }
+  if (::ioctl(leader, PERF_EVENT_IOC_ENABLE, 0) != 0) return {};
   return group;
 }
 

@@ -398,7 +398,8 @@ constexpr Metric kMetrics[] = {
     // faults.csv.
     {"S11", "faultline.fault.active", kFault, "active", "1", kGauge, 0,
      {{LabelField{}}}, kNoFallback,
-     "1 while the fault was acked and not undone in some part of the window."},
+     "1: the fault was acked and not undone in some part of the window. Null while the injector is "
+     "not seen."},
     {"S12", "faultline.fault.dose", kFault, "fault_dose", "{dose}", kCounter, 0,
      {{LabelField{}}}, kNoFallback,
      "What the fault did in the window: its primary dose, in the unit of the fault (faults.csv)."},

@@ -60,8 +60,8 @@ std::deque<CommandLanes::Waiting> CommandLanes::Overtaken(const v1::Command& com
   std::deque<Waiting> left;
   for (Waiting& start : lanes_[kStart].waiting) {
     const bool ends =
-        command.has_halt() ||
-        (command.has_stop() && start.command.start().spec().id() == command.stop().fault_id());
+        command.has_halt() || (command.has_stop() && !command.stop().fault_id().empty() &&
+                               start.command.start().spec().id() == command.stop().fault_id());
     (ends ? overtaken : left).push_back(std::move(start));
   }
   lanes_[kStart].waiting = std::move(left);

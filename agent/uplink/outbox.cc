@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -14,6 +15,9 @@ namespace {
 
 // Level 3 is zstd's default: beyond it the agent pays CPU for a percent of size.
 constexpr int kCompression = 3;
+
+// Events of batches that were lost. They are rare: a step of the clock, an injector that went.
+constexpr int kMaxEvents = 1024;
 
 std::int64_t CountSamples(const v1::Batch& batch) {
   std::int64_t samples = 0;
@@ -30,6 +34,40 @@ std::int64_t CountSamples(const v1::Batch& batch) {
     }
   }
   return samples;
+}
+
+v1::Batch RecordOf(const v1::Batch& batch) {
+  v1::Batch record;
+  record.set_schema_id(batch.schema_id());
+  *record.mutable_faults() = batch.faults();
+  *record.mutable_events() = batch.events();
+  v1::Gap* const gap = record.add_gaps();
+  gap->set_samples(CountSamples(batch));
+  if (batch.frames().empty()) return record;
+  gap->set_begin_boottime_ns(batch.frames(0).begin_boottime_ns());
+  gap->set_end_boottime_ns(batch.frames(batch.frames_size() - 1).end_boottime_ns());
+  return record;
+}
+
+// Of each fault only its newest state stays, of the events the newest.
+void Prepend(const v1::Batch& earlier, v1::Batch* record) {
+  v1::Gap* const gap = record->mutable_gaps(0);
+  gap->set_first_sequence(earlier.gaps(0).first_sequence());
+  gap->set_samples(gap->samples() + earlier.gaps(0).samples());
+  if (earlier.gaps(0).begin_boottime_ns() != 0) {
+    gap->set_begin_boottime_ns(earlier.gaps(0).begin_boottime_ns());
+  }
+  std::set<std::string> newer;
+  for (const v1::FaultState& fault : record->faults()) newer.insert(fault.spec().id());
+  for (const v1::FaultState& fault : earlier.faults()) {
+    if (newer.count(fault.spec().id()) == 0) *record->add_faults() = fault;
+  }
+  auto* const events = record->mutable_events();
+  const int own = events->size();
+  events->MergeFrom(earlier.events());
+  std::rotate(events->begin(), events->begin() + own, events->end());
+  const int surplus = events->size() - kMaxEvents;
+  if (surplus > 0) events->DeleteSubrange(0, surplus);
 }
 
 }  // namespace
@@ -59,42 +97,35 @@ Outbox::Outbox(std::string epoch, size_t max_bytes)
 
 void Outbox::Put(const v1::Batch& batch) {
   Held held;
-  held.samples = CountSamples(batch);
-  held.schema_id = batch.schema_id();
-  if (!batch.frames().empty()) {
-    held.begin_ns = batch.frames(0).begin_boottime_ns();
-    held.end_ns = batch.frames(batch.frames_size() - 1).end_boottime_ns();
-  }
+  held.record = RecordOf(batch);
   const std::lock_guard lock(mutex_);
   held.encoded = Encode(batch, epoch_, ++last_sequence_);
+  v1::Gap* const gap = held.record.mutable_gaps(0);
+  gap->set_epoch(epoch_);
+  gap->set_first_sequence(last_sequence_);
+  gap->set_last_sequence(last_sequence_);
   bytes_ += held.encoded.payload().size();
   held_.push_back(std::move(held));
   while (bytes_ > max_bytes_ && held_.size() > 2) DropOldest();
 }
 
-void Outbox::BecomeGap(Held* held, absl::string_view reason) {
+void Outbox::Replace(Held* held) {
   bytes_ -= held->encoded.payload().size();
-  v1::Gap gap;
-  gap.set_epoch(epoch_);
-  gap.set_first_sequence(held->encoded.sequence());
-  gap.set_last_sequence(held->encoded.sequence());
-  gap.set_begin_boottime_ns(held->begin_ns);
-  gap.set_end_boottime_ns(held->end_ns);
-  gap.set_samples(held->samples);
-  gap.set_reason(std::string(reason));
-  v1::Batch record;
-  record.set_schema_id(held->schema_id);
-  *record.add_gaps() = gap;
-  held->encoded = Encode(record, epoch_, held->encoded.sequence());
-  held->gap = std::move(gap);
+  held->encoded = Encode(held->record, epoch_, held->encoded.sequence());
   bytes_ += held->encoded.payload().size();
+}
+
+void Outbox::BecomeGap(Held* held, absl::string_view reason) {
+  held->record.mutable_gaps(0)->set_reason(std::string(reason));
+  held->lost = true;
   ++lost_;
+  Replace(held);
 }
 
 // The front turns into a gap record; if it already is one, the next batch's loss is added to it, so
 // that one record stands for the whole range and has the range's last sequence.
 void Outbox::DropOldest() {
-  if (!held_.front().gap.has_value()) {
+  if (!held_.front().lost) {
     BecomeGap(&held_.front(), "buffer_full");
     return;
   }
@@ -102,19 +133,10 @@ void Outbox::DropOldest() {
   held_.pop_front();
   bytes_ -= front.encoded.payload().size();
   Held& next = held_.front();
-  if (!next.gap.has_value()) BecomeGap(&next, "buffer_full");
+  if (!next.lost) BecomeGap(&next, "buffer_full");
   next.rejected = false;
-  next.gap->set_first_sequence(front.gap->first_sequence());
-  next.gap->set_samples(next.gap->samples() + front.gap->samples());
-  if (front.gap->begin_boottime_ns() != 0) {
-    next.gap->set_begin_boottime_ns(front.gap->begin_boottime_ns());
-  }
-  v1::Batch record;
-  record.set_schema_id(next.schema_id);
-  *record.add_gaps() = *next.gap;
-  bytes_ -= next.encoded.payload().size();
-  next.encoded = Encode(record, epoch_, next.encoded.sequence());
-  bytes_ += next.encoded.payload().size();
+  Prepend(front.record, &next.record);
+  Replace(&next);
 }
 
 std::optional<v1::EncodedBatch> Outbox::After(std::uint64_t sent) const {
@@ -140,9 +162,7 @@ bool Outbox::Reject(std::uint64_t sequence, absl::string_view reason) {
   const auto held = std::find_if(held_.begin(), held_.end(), [sequence](const Held& candidate) {
     return candidate.encoded.sequence() >= sequence;
   });
-  const bool holds =
-      held != held_.end() && (held->gap.has_value() ? held->gap->first_sequence() <= sequence
-                                                    : held->encoded.sequence() == sequence);
+  const bool holds = held != held_.end() && held->record.gaps(0).first_sequence() <= sequence;
   if (!holds) return false;
   if (held->rejected) {
     LogWarning("the collector refuses batch ", sequence, " once more: ", reason);
@@ -150,9 +170,14 @@ bool Outbox::Reject(std::uint64_t sequence, absl::string_view reason) {
   }
   LogWarning("the collector refuses batch ", sequence, " for ever: ", reason,
              "; it is counted as a gap");
-  if (!held->gap.has_value()) BecomeGap(&*held, "rejected");
+  if (!held->lost) BecomeGap(&*held, "rejected");
   held->rejected = true;
   return true;
+}
+
+void Outbox::ForgetRefusals() {
+  const std::lock_guard lock(mutex_);
+  for (Held& held : held_) held.rejected = false;
 }
 
 size_t Outbox::size() const {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Batches between the loop that makes them and the stream that sends them, bounded in bytes. A
-// batch stays until the collector acknowledged it. When the bound is reached the oldest goes and
-// leaves a gap record in its place, so that every sequence is either sent or accounted for.
-// Thread-safe.
+// batch stays until the collector acknowledged it. When the bound is reached the frames of the
+// oldest go; a gap record takes their place, so that every sequence is either sent or accounted
+// for. What the batch said of faults and of the sampling stays: nobody says it again. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +40,9 @@ class Outbox {
   // more, or what the collector refused is that record itself, which its Ack will end.
   bool Reject(std::uint64_t sequence, absl::string_view reason);
 
+  // A new stream: what was refused on the last one may be refused again, as the collector forgets.
+  void ForgetRefusals();
+
   const std::string& epoch() const { return epoch_; }
   // Batches that are not acknowledged.
   size_t size() const;
@@ -49,18 +52,19 @@ class Outbox {
  private:
   struct Held {
     v1::EncodedBatch encoded;
-    std::int64_t begin_ns = 0;
-    std::int64_t end_ns = 0;
-    std::int64_t samples = 0;
-    std::uint64_t schema_id = 0;
-    // Set once the batch has become a gap record; it covers [first, encoded.sequence()].
-    std::optional<v1::Gap> gap;
-    // The collector has refused what this record stands for.
+    // What takes the batch's place when its frames go: one gap, which ends at the batch's sequence,
+    // and its faults and events.
+    v1::Batch record;
+    // The record has taken its place.
+    bool lost = false;
+    // The collector has refused what the record stands for.
     bool rejected = false;
   };
 
   void DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BecomeGap(Held* held, absl::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Puts the record, as it is now, in the place of what is held.
+  void Replace(Held* held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string epoch_;
   const size_t max_bytes_;

@@ -111,12 +111,13 @@ bool Uplink::Converse(const std::stop_token& stop, std::string* why) {
     LogInfo("collector: connected to ", collector_);
     const std::uint64_t durable = answer.welcome().durable_sequence();
     outbox_->Acknowledge(durable);
+    outbox_->ForgetRefusals();
     {
       const std::lock_guard lock(mutex_);
       broken_ = false;
       ++stream_number_;
     }
-    std::jthread receiver([this, &stream] { Receive(stream.get()); });
+    std::jthread receiver([this, &stream, &context] { Receive(stream.get(), &context); });
     Send(stream.get(), durable);
     context.TryCancel();
   }
@@ -128,10 +129,12 @@ bool Uplink::Converse(const std::stop_token& stop, std::string* why) {
   return welcome;
 }
 
-void Uplink::Receive(Stream* stream) {
+void Uplink::Receive(Stream* stream, grpc::ClientContext* context) {
   v1::CollectorMessage message;
-  while (stream->Read(&message) && Take(&message)) {
-  }
+  bool taken = true;
+  while (taken && stream->Read(&message)) taken = Take(&message);
+  // A collector that reads nothing may hold Send up in a write.
+  if (!taken) context->TryCancel();
   {
     const std::lock_guard lock(mutex_);
     broken_ = true;

@@ -50,7 +50,7 @@ class Uplink {
   void Run(const std::stop_token& stop);
   // One stream from Hello to its end; true if the collector welcomed us, else *why not.
   bool Converse(const std::stop_token& stop, std::string* why);
-  void Receive(Stream* stream);
+  void Receive(Stream* stream, grpc::ClientContext* context);
   // False: the stream is of no use any more.
   bool Take(v1::CollectorMessage* message);
   void Send(Stream* stream, std::uint64_t sent);

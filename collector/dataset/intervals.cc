@@ -38,13 +38,9 @@ bool HasEdge(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end
   return fault.Begin() <= begin_ns && settled >= end_ns;
 }
 
-bool IsActive(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end_ns) {
-  return fault.Acked() != 0 && fault.Acked() < end_ns && fault.End() > begin_ns;
-}
-
 LabelState StateOf(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end_ns) {
   if (HasEdge(fault, begin_ns, end_ns)) return LabelState::kTransition;
-  if (IsActive(fault, begin_ns, end_ns)) return LabelState::kFault;
+  if (fault.MayBeActive(begin_ns, end_ns)) return LabelState::kFault;
   if (begin_ns >= fault.End() && begin_ns < fault.recovered_ns) return LabelState::kRecovery;
   return LabelState::kNormal;
 }
@@ -99,6 +95,15 @@ bool FaultInterval::Covers(std::int64_t begin_ns, std::int64_t end_ns) const {
   return Acked() != 0 && touch != 0 && begin_ns >= touch && end_ns <= SureEnd();
 }
 
+bool FaultInterval::MayBeActive(std::int64_t begin_ns, std::int64_t end_ns) const {
+  return Acked() != 0 && Acked() < end_ns && End() > begin_ns;
+}
+
+bool FaultInterval::IsActive(const v1::Frame& frame) const {
+  return MayBeActive(frame.begin_boottime_ns(), frame.end_boottime_ns()) &&
+         SureEnd() > frame.begin_boottime_ns() && IsWitnessed(frame);
+}
+
 bool FaultInterval::Touches(std::int64_t begin_ns, std::int64_t end_ns) const {
   return Changed() && Begin() < end_ns && End() > begin_ns;
 }
@@ -132,21 +137,25 @@ WindowLabel IntervalTable::Label(const v1::Frame& frame, absl::string_view boot_
   const std::int64_t begin = frame.begin_boottime_ns();
   const std::int64_t end = frame.end_boottime_ns();
   WindowLabel label;
+  bool active = false;
+  bool maybe = false;
   for (const FaultInterval& fault : faults_) {
     if (!fault.Changed() || OtherBoot(fault.state.boot_id(), boot_id)) continue;
     const LabelState state = StateOf(fault, begin, end);
     if (state == LabelState::kNormal) continue;
     label.faults.push_back(&fault);
+    active = active || fault.IsActive(frame);
+    maybe = maybe || fault.MayBeActive(begin, end);
     // Never undone as far as we know, and the node does not know of it either.
     if (state == LabelState::kFault && !fault.IsWitnessed(frame)) {
       label.state = std::max(label.state, LabelState::kUnknown);
       continue;
     }
     label.state = std::max(label.state, state);
-    label.fault_active = label.fault_active || IsActive(fault, begin, end);
     label.label = label.label || (fault.IsLabelled() && fault.Covers(begin, end));
   }
-  label.facts_differ = label.fault_active != (frame.active_faults_size() > 0);
+  const bool unseen = AnyTouches(unseen_, boot_id, begin, end);
+  label.facts_differ = !unseen && active != (frame.active_faults_size() > 0);
   for (const std::string& id : frame.active_faults()) {
     const bool known = std::any_of(faults_.begin(), faults_.end(), [&](const FaultInterval& fault) {
       return fault.state.spec().id() == id;
@@ -154,10 +163,11 @@ WindowLabel IntervalTable::Label(const v1::Frame& frame, absl::string_view boot_
     if (known) continue;
     // The node saw the kernel accept it, so it is a fact, whatever else we know.
     label.unknown_faults.push_back(id);
-    label.fault_active = true;
+    active = true;
     label.state = std::max(label.state, LabelState::kUnknown);
   }
-  if (AnyTouches(unseen_, boot_id, begin, end)) {
+  if (active || !(maybe || unseen)) label.fault_active = active;
+  if (unseen) {
     // Nobody can say whether the kernel still had it: a link ends with the injector that died.
     label.label = false;
     label.unseen = true;

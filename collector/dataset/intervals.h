@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,10 @@ struct FaultInterval {
   std::int64_t EndRealtime() const;
   // [begin, end] lies wholly between first_touch and SureEnd.
   bool Covers(std::int64_t begin_ns, std::int64_t end_ns) const;
+  // It was confirmed and not surely undone in some part of [begin, end].
+  bool MayBeActive(std::int64_t begin_ns, std::int64_t end_ns) const;
+  // The same, surely, in the window of `frame`: before SureEnd, and witnessed.
+  bool IsActive(const v1::Frame& frame) const;
   // [begin, end] and the time from commanded to End have more than an instant in common.
   bool Touches(std::int64_t begin_ns, std::int64_t end_ns) const;
   // Somebody can say that it stood in the window of `frame`: its end is known, or the node named
@@ -70,7 +75,8 @@ constexpr int kLabelStates = 5;
 const char* LabelStateName(LabelState state);
 
 struct WindowLabel {
-  bool fault_active = false;
+  // Unset: nobody can say.
+  std::optional<bool> fault_active;
   bool label = false;
   LabelState state = LabelState::kNormal;
   // Faults that are active in the window, have an edge in it or are recovering in it; oldest first.

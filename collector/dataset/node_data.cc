@@ -9,8 +9,9 @@
 namespace faultline {
 namespace {
 
-// From "injector_lost" to "injector_found" of the same boot, or to the end of it. Both are noticed
-// at the end of a window, and what is noticed happened in that window: it belongs to the span.
+// From "injector_lost" to "injector_found" of the same boot, or to the end of it. The agent stamps
+// the first with the begin of the window at whose end it noticed, the second with the end of its
+// window: both windows belong to the span, their neighbours do not.
 std::vector<Span> UnseenSpans(const std::vector<EventRow>& events, const std::string& node) {
   std::vector<Span> spans;
   bool open = false;
@@ -18,7 +19,7 @@ std::vector<Span> UnseenSpans(const std::vector<EventRow>& events, const std::st
     if (row.node != node) continue;
     if (row.event.kind() == "injector_lost" && !open) {
       spans.push_back(
-          {row.boot_id, row.event.boottime_ns() - 1, std::numeric_limits<std::int64_t>::max()});
+          {row.boot_id, row.event.boottime_ns(), std::numeric_limits<std::int64_t>::max()});
       open = true;
     } else if (row.event.kind() == "injector_found" && open) {
       // Another boot: the lost one ended with its own, which the span already says.

@@ -53,8 +53,9 @@ struct LabelText {
 
 LabelText TextOf(const WindowLabel& label, const Value& dose) {
   LabelText text;
-  text.before = absl::StrCat(label.fault_active ? "1," : "0,", label.label ? "1," : "0,",
-                             LabelStateName(label.state), ",");
+  const char* const active =
+      label.fault_active.has_value() ? (*label.fault_active ? "1," : "0,") : ",";
+  text.before = absl::StrCat(active, label.label ? "1," : "0,", LabelStateName(label.state), ",");
   std::string ids;
   std::string types;
   for (const FaultInterval* fault : label.faults) {
@@ -84,23 +85,19 @@ bool IsLabelledTarget(const WindowLabel& label, const v1::Frame& frame, const st
   });
 }
 
-// Without a fault the dose is known to be none; where the injector was not seen it is not known.
+// Without a fault the dose is known to be none, and a sham has nothing to count; where nobody can
+// say whether there was one it is not known.
 Value WindowDose(const WindowLabel& label, const v1::Frame& frame, const StoredBatch& batch,
                  const Layout& layout, const EntityNames& names) {
-  if (label.fault_active) {
-    const auto active =
-        std::find_if(label.faults.begin(), label.faults.end(), [&](const FaultInterval* fault) {
-          return fault->Acked() != 0 && fault->Acked() < frame.end_boottime_ns() &&
-                 fault->End() > frame.begin_boottime_ns();
-        });
-    if (active == label.faults.end()) return {};
-    // Zero by what it is; it has nothing to count.
-    if ((*active)->state.sham()) return Value::Whole(0);
+  if (!label.fault_active.has_value()) return {};
+  const auto active = std::find_if(
+      label.faults.begin(), label.faults.end(),
+      [&](const FaultInterval* fault) { return !fault->state.sham() && fault->IsActive(frame); });
+  if (active != label.faults.end()) {
     return DoseOf(frame, layout.Map(batch.schema), layout.schema(batch.schema), names,
                   (*active)->state.spec().id());
   }
-  if (label.unseen || label.state == LabelState::kUnknown) return {};
-  return Value::Whole(0);
+  return label.unseen || !label.unknown_faults.empty() ? Value() : Value::Whole(0);
 }
 
 // Frames of one batch, as rows of one table.

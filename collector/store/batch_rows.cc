@@ -245,11 +245,16 @@ absl::Status SaveOffset(Database& database, const Place& place, const CheckedBat
   Query query(database, "UPDATE epochs SET realtime_offset_ns = ? WHERE id = ?");
   auto status = query.Int(batch.realtime_offset_ns).Int(place.epoch).Run();
   if (!status.ok()) return status;
-  // Gaps that came before the first frame of the epoch have no real time until now.
+  // What came before the first frame of the epoch has no real time until now.
   Query gaps(database,
              "UPDATE gaps SET begin_ns = begin_boottime_ns + ?1, end_ns = end_boottime_ns + ?1 "
              "WHERE epoch = ?2 AND begin_ns = 0 AND begin_boottime_ns > 0");
-  return gaps.Int(batch.realtime_offset_ns).Int(place.epoch).Run();
+  status = gaps.Int(batch.realtime_offset_ns).Int(place.epoch).Run();
+  if (!status.ok()) return status;
+  Query events(database,
+               "UPDATE events SET realtime_ns = boottime_ns + ?1 WHERE epoch = ?2 AND "
+               "realtime_ns = 0");
+  return events.Int(batch.realtime_offset_ns).Int(place.epoch).Run();
 }
 
 absl::Status InsertEvents(Database& database, const Place& place, const v1::Batch& content) {
@@ -257,8 +262,9 @@ absl::Status InsertEvents(Database& database, const Place& place, const v1::Batc
   const auto offset = OffsetOf(database, place.epoch);
   if (!offset.ok()) return offset.status();
   for (const v1::Event& event : content.events()) {
-    auto status = InsertEvent(database, place, event.boottime_ns(), event.boottime_ns() + *offset,
-                              event.kind(), event.detail());
+    const std::int64_t realtime_ns = *offset == 0 ? 0 : event.boottime_ns() + *offset;
+    auto status = InsertEvent(database, place, event.boottime_ns(), realtime_ns, event.kind(),
+                              event.detail());
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

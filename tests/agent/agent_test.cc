@@ -37,26 +37,26 @@ class OneGauge final : public Sampler {
   v1::Schema schema_;
 };
 
-// One batch per element of `connected`: whether the injector answers at that tick.
-std::vector<v1::Batch> RunWithInjector(const std::vector<bool>& connected) {
+// One batch per element of `sights`: whether the injector answers at that tick.
+std::vector<v1::Batch> RunWithInjector(const std::vector<Sight>& sights) {
   FakeClock clock(/*jump=*/true);
   OneGauge sampler;
   Outbox outbox("epoch", 1 << 20);
   std::stop_source stop;
   size_t ticks = 0;
   Agent agent({&sampler, &outbox, &clock,
-               [&](bool /*behind*/, bool* now) {
-                 *now = connected[ticks];
+               [&](bool /*behind*/, Sight* now) {
+                 *now = sights[ticks];
                  return std::vector<v1::FaultState>();
                },
                [&] {
-                 if (++ticks == connected.size()) stop.request_stop();
+                 if (++ticks == sights.size()) stop.request_stop();
                },
                /*watches_injector=*/true},
               kNsPerSecond);
   agent.Run(stop.get_token());
   std::vector<v1::Batch> batches;
-  for (std::uint64_t s = 0; s < connected.size(); ++s) batches.push_back(Decode(*outbox.After(s)));
+  for (std::uint64_t s = 0; s < sights.size(); ++s) batches.push_back(Decode(*outbox.After(s)));
   return batches;
 }
 
@@ -72,7 +72,7 @@ std::vector<v1::Event> InjectorEvents(const v1::Batch& batch) {
 }
 
 TEST(Agent_Run, InjectorThatAnswersAtTheFirstTick_IsNeverLost) {
-  const std::vector<v1::Batch> batches = RunWithInjector({true, true});
+  const std::vector<v1::Batch> batches = RunWithInjector({Sight::kSeen, Sight::kSeen});
   // Told once, as the collector may know it as lost by an agent before this one.
   ASSERT_EQ(InjectorEvents(batches[0]).size(), 1U);
   EXPECT_EQ(InjectorEvents(batches[0])[0].kind(), "injector_found");
@@ -80,7 +80,8 @@ TEST(Agent_Run, InjectorThatAnswersAtTheFirstTick_IsNeverLost) {
 }
 
 TEST(Agent_Run, InjectorThatGoes_IsLostFromTheWindowsBeginningUntilItIsFound) {
-  const std::vector<v1::Batch> batches = RunWithInjector({true, false, false, true});
+  const std::vector<v1::Batch> batches =
+      RunWithInjector({Sight::kSeen, Sight::kLost, Sight::kLost, Sight::kSeen});
   ASSERT_EQ(InjectorEvents(batches[1]).size(), 1U);
   EXPECT_EQ(InjectorEvents(batches[1])[0].kind(), "injector_lost");
   EXPECT_EQ(InjectorEvents(batches[1])[0].boottime_ns(), batches[1].frames(0).begin_boottime_ns());
@@ -91,15 +92,31 @@ TEST(Agent_Run, InjectorThatGoes_IsLostFromTheWindowsBeginningUntilItIsFound) {
 }
 
 TEST(Agent_Run, InjectorThatNeverAnswered_IsUnseenFromTheFirstWindowOn) {
-  const std::vector<v1::Batch> batches = RunWithInjector({false, false});
+  const std::vector<v1::Batch> batches = RunWithInjector({Sight::kLost, Sight::kLost});
   ASSERT_EQ(InjectorEvents(batches[0]).size(), 1U);
   EXPECT_EQ(InjectorEvents(batches[0])[0].kind(), "injector_lost");
   EXPECT_EQ(InjectorEvents(batches[0])[0].boottime_ns(), batches[0].frames(0).begin_boottime_ns());
   EXPECT_EQ(InjectorEvents(batches[1]).size(), 0U);
 }
 
+TEST(Agent_Run, InjectorThatAnswersLate_IsLostOnlyIfTheNextTickFindsItSo) {
+  const std::vector<v1::Batch> busy =
+      RunWithInjector({Sight::kSeen, Sight::kLate, Sight::kSeen, Sight::kLost});
+  for (const int tick : {1, 2}) EXPECT_EQ(InjectorEvents(busy[tick]).size(), 0U) << tick;
+  ASSERT_EQ(InjectorEvents(busy[3]).size(), 1U);
+  EXPECT_EQ(InjectorEvents(busy[3])[0].boottime_ns(), busy[3].frames(0).begin_boottime_ns());
+
+  const std::vector<v1::Batch> gone =
+      RunWithInjector({Sight::kSeen, Sight::kLate, Sight::kLate, Sight::kLost, Sight::kSeen});
+  for (const int tick : {1, 2}) EXPECT_EQ(InjectorEvents(gone[tick]).size(), 0U) << tick;
+  ASSERT_EQ(InjectorEvents(gone[3]).size(), 1U);
+  EXPECT_EQ(InjectorEvents(gone[3])[0].kind(), "injector_lost");
+  EXPECT_EQ(InjectorEvents(gone[3])[0].boottime_ns(), gone[1].frames(0).begin_boottime_ns());
+  EXPECT_EQ(InjectorEvents(gone[4])[0].kind(), "injector_found");
+}
+
 TEST(Agent_Run, TheFirstBatchAloneSaysThatTheAgentStarted) {
-  const std::vector<v1::Batch> batches = RunWithInjector({true, true});
+  const std::vector<v1::Batch> batches = RunWithInjector({Sight::kSeen, Sight::kSeen});
   ASSERT_GE(batches[0].events_size(), 1);
   EXPECT_EQ(batches[0].events(0).kind(), "agent_started");
   EXPECT_EQ(batches[0].events(0).boottime_ns(), batches[0].frames(0).begin_boottime_ns());
@@ -117,9 +134,9 @@ TEST(Agent_Run, TickThatComesLate_AsksForWhatTheWatchMayNotHaveTold) {
     if (asked.size() == 1) clock.Advance(1500 * kNsPerMs);
   };
   Agent agent({&sampler, &outbox, &clock,
-               [&](bool behind, bool* connected) {
+               [&](bool behind, Sight* sight) {
                  asked.push_back(behind);
-                 *connected = true;
+                 *sight = Sight::kSeen;
                  return std::vector<v1::FaultState>();
                },
                [&] {
@@ -137,8 +154,8 @@ TEST(Agent_Run, WindowsTouchAndTicksRise) {
   std::stop_source stop;
   int batches = 0;
   Agent agent({&sampler, &outbox, &clock,
-               [](bool /*behind*/, bool* connected) {
-                 *connected = false;
+               [](bool /*behind*/, Sight* sight) {
+                 *sight = Sight::kLost;
                  return std::vector<v1::FaultState>();
                },
                [&] {

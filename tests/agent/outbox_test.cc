@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 #include <set>
 
@@ -133,6 +134,44 @@ TEST(Outbox, Reject_OfASequenceThatAFullBufferSwallowed_TheRangesRecordIsSent) {
   EXPECT_EQ(outbox.After(1)->sequence(), last);
   EXPECT_EQ(Decode(*outbox.After(1)).gaps(0).reason(), "buffer_full");
   EXPECT_EQ(outbox.lost(), lost);
+}
+
+TEST(Outbox, Reject_OfTheGapRecordOnTheNextStreamToo_ItIsSentOnceMore) {
+  Outbox outbox("epoch", 1 << 20);
+  outbox.Put(MakeBatch(1, 4));
+  EXPECT_TRUE(outbox.Reject(1, "bad"));
+  outbox.ForgetRefusals();
+  EXPECT_TRUE(outbox.Reject(1, "bad"));
+  EXPECT_FALSE(outbox.Reject(1, "bad"));
+  EXPECT_EQ(outbox.lost(), 1U);
+}
+
+TEST(Outbox, Put_BeyondTheBound_WhatWasSaidOfFaultsAndOfTheSamplingStays) {
+  Outbox outbox("epoch", 64 << 10);
+  for (int i = 1; i <= 300; ++i) {
+    v1::Batch batch = MakeBatch(i, 200);
+    if (i == 2 || i == 40) {
+      v1::FaultState* const fault = batch.add_faults();
+      fault->mutable_spec()->set_id("f1");
+      fault->set_phase(i == 2 ? v1::PHASE_VERIFIED : v1::PHASE_UNDONE);
+    }
+    if (i == 3) batch.add_faults()->mutable_spec()->set_id("f2");
+    if (i == 1 || i == 41)
+      batch.add_events()->set_kind(i == 1 ? "injector_found" : "injector_lost");
+    outbox.Put(batch);
+  }
+  const v1::Batch record = Decode(*outbox.After(0));
+  ASSERT_EQ(record.gaps_size(), 1);
+  ASSERT_GT(record.gaps(0).last_sequence(), 41U);
+  EXPECT_TRUE(record.frames().empty());
+  ASSERT_EQ(record.faults_size(), 2);
+  std::map<std::string, v1::Phase> phases;
+  for (const v1::FaultState& fault : record.faults()) phases[fault.spec().id()] = fault.phase();
+  EXPECT_EQ(phases["f1"], v1::PHASE_UNDONE);
+  EXPECT_EQ(phases.count("f2"), 1U);
+  ASSERT_EQ(record.events_size(), 2);
+  EXPECT_EQ(record.events(0).kind(), "injector_found");
+  EXPECT_EQ(record.events(1).kind(), "injector_lost");
 }
 
 }  // namespace

@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "tests/injector/controller_fixture.h"
 
 namespace faultline {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -38,7 +40,9 @@ class ControllerTest : public ::testing::Test {
   // Refused, in these words, and nothing was changed.
   void ExpectRefused(const v1::FaultSpec& spec, absl::StatusCode code, const std::string& says) {
     const std::string now = world_.host.Digest();
-    const auto started = controller().Start(spec);
+    v1::FaultSpec fresh = spec;
+    fresh.set_id(absl::StrCat(spec.id(), ++refusals_));
+    const auto started = controller().Start(fresh);
     ASSERT_FALSE(started.ok());
     EXPECT_EQ(started.status().code(), code) << started.status();
     EXPECT_THAT(std::string(started.status().message()), HasSubstr(says));
@@ -47,7 +51,20 @@ class ControllerTest : public ::testing::Test {
 
   ControllerWorld world_;
   const std::string before_;
+  int refusals_ = 0;
 };
+
+TEST_F(ControllerTest, AnIdThatWasRefused_StaysRefused) {
+  v1::FaultSpec spec = Spec("cpu.limit", "a");
+  spec.set_duration_ns(0);
+  ASSERT_FALSE(controller().Start(spec).ok());
+  const auto again = controller().Start(Spec("cpu.limit", "a"));
+  ASSERT_FALSE(again.ok());
+  EXPECT_THAT(std::string(again.status().message()),
+              AllOf(HasSubstr("fault a was refused before"), HasSubstr("give another id")));
+  EXPECT_EQ(world_.host.Digest(), before_);
+  EXPECT_TRUE(controller().Start(Spec("cpu.limit", "b")).ok());
+}
 
 TEST_F(ControllerTest, LimitsTheCpu_UntilTheDeadline) {
   std::vector<v1::Phase> phases;
@@ -183,8 +200,7 @@ TEST_F(ControllerTest, RefusesBadRequests_AndChangesNothing) {
   ExpectRefused(Spec("cpu.limit", "a.b"), invalid, "must be a UUID");
   ExpectRefused(Spec("cpu.limit", "a", "/nowhere"), absl::StatusCode::kNotFound, "/nowhere");
   ExpectRefused(Spec("cpu.limit", "a", "/"), invalid, "whole machine");
-  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_REFUSED);
-  EXPECT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok()) << "a refused id may be tried again";
+  EXPECT_EQ(world_.Find("a1").phase(), v1::PHASE_REFUSED);
 }
 
 TEST_F(ControllerTest, RefusesWhatAnotherFaultChangesAlready) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -82,13 +83,13 @@ TEST(Label, IsOneOnlyForEffectiveAndCollateral) {
        {v1::VERDICT_UNSPECIFIED, v1::VERDICT_NO_EFFECT, v1::VERDICT_INTERFERED}) {
     const WindowLabel label = LabelOf({Fault(verdict)}, 130, 140);
     EXPECT_FALSE(label.label);
-    EXPECT_TRUE(label.fault_active);
+    EXPECT_EQ(label.fault_active, true);
     EXPECT_EQ(label.state, LabelState::kFault);
   }
   FaultInterval sham = Fault();
   sham.state.set_sham(true);
   EXPECT_FALSE(LabelOf({sham}, 130, 140).label);
-  EXPECT_TRUE(LabelOf({sham}, 130, 140).fault_active);
+  EXPECT_EQ(LabelOf({sham}, 130, 140).fault_active, true);
   FaultInterval untouched = Fault();
   untouched.state.mutable_edges()->clear_first_touch();
   EXPECT_FALSE(LabelOf({untouched}, 130, 140).label);
@@ -104,7 +105,7 @@ TEST(Label, RefusedFaultLeavesNoTraceAndAFailedOneATransition) {
   fault.state.set_phase(v1::PHASE_FAILED);
   EXPECT_EQ(LabelOf({fault}, 90, 105).state, LabelState::kTransition);
   EXPECT_EQ(LabelOf({fault}, 130, 140).state, LabelState::kTransition);
-  EXPECT_FALSE(LabelOf({fault}, 130, 140).fault_active);
+  EXPECT_EQ(LabelOf({fault}, 130, 140).fault_active, false);
   EXPECT_EQ(LabelOf({fault}, 210, 220).state, LabelState::kNormal);
 }
 
@@ -126,6 +127,21 @@ TEST(Label, OfARecoveryWithoutTheInjectorSaysThatItWasUnseen) {
   EXPECT_FALSE(LabelOf({Fault()}, 205, 215).unseen);
 }
 
+TEST(Label, WithoutTheInjector_NobodySaysWhetherAFaultIsActiveThatNobodyEnded) {
+  const std::vector<Span> unseen = {{"boot", 125, 1000}};
+  // The next injector found it in force, so it was.
+  EXPECT_EQ(LabelOf({Fault()}, 130, 140, "boot", unseen).fault_active, true);
+  EXPECT_EQ(LabelOf({}, 130, 140, "boot", unseen).fault_active, std::nullopt);
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->clear_undone();
+  fault.state.set_phase(v1::PHASE_VERIFIED);
+  fault.recovered_ns = fault.End();
+  const WindowLabel label = LabelOf({fault}, 130, 140, "boot", unseen);
+  EXPECT_EQ(label.fault_active, std::nullopt);
+  EXPECT_EQ(label.state, LabelState::kUnknown);
+  EXPECT_FALSE(label.facts_differ);
+}
+
 TEST(Label, FaultWithoutEndLastsAsLongAsItIsKnownTo) {
   FaultInterval fault = Fault();
   fault.state.mutable_edges()->clear_undone();
@@ -135,13 +151,13 @@ TEST(Label, FaultWithoutEndLastsAsLongAsItIsKnownTo) {
   // A node that does not know of it is no witness: its agent was started anew, without injector.
   const WindowLabel unwitnessed = LabelOf({fault}, 5000, 5001);
   EXPECT_FALSE(unwitnessed.label);
-  EXPECT_FALSE(unwitnessed.fault_active);
+  EXPECT_EQ(unwitnessed.fault_active, std::nullopt);
   EXPECT_EQ(unwitnessed.state, LabelState::kUnknown);
   EXPECT_EQ(unwitnessed.faults.size(), 1U);
   fault.state.set_phase(v1::PHASE_INTERFERED);
   fault.state.set_deadline_boottime_ns(180);
   fault.recovered_ns = fault.End();
-  EXPECT_TRUE(LabelOf({fault}, 160, 180).fault_active);
+  EXPECT_EQ(LabelOf({fault}, 160, 180).fault_active, true);
   EXPECT_EQ(LabelOf({fault}, 180, 190).state, LabelState::kNormal);
 }
 
@@ -155,7 +171,7 @@ TEST(Label, LinkFaultThatNobodyUndidEndsAtItsDeadline) {
   EXPECT_TRUE(LabelOf({fault}, 170, 180, "boot", {}, {"f"}).label);
   EXPECT_EQ(LabelOf({fault}, 175, 185, "boot", {}, {"f"}).state, LabelState::kTransition);
   EXPECT_FALSE(LabelOf({fault}, 180, 190, "boot", {}, {"f"}).label);
-  EXPECT_FALSE(LabelOf({fault}, 180, 190, "boot", {}, {"f"}).fault_active);
+  EXPECT_EQ(LabelOf({fault}, 180, 190, "boot", {}, {"f"}).fault_active, false);
   fault.state.add_changes()->set_kind("net_class");
   EXPECT_EQ(fault.End(), 180);
   // A value stays until somebody writes the old one back.
@@ -175,11 +191,11 @@ TEST(Label, OfAFaultWhoseInjectorDiedIsATransitionWhereItsEndMayLie) {
   for (const std::int64_t begin : {145, 150, 160, 170, 180, 190}) {
     const WindowLabel label = LabelOf({fault}, begin, begin + 10);
     EXPECT_FALSE(label.label) << begin;
-    EXPECT_TRUE(label.fault_active) << begin;
+    EXPECT_EQ(label.fault_active, begin < 150 ? std::optional(true) : std::nullopt) << begin;
     EXPECT_EQ(label.state, LabelState::kTransition) << begin;
   }
   EXPECT_EQ(LabelOf({fault}, 200, 210).state, LabelState::kRecovery);
-  EXPECT_FALSE(LabelOf({fault}, 200, 210).fault_active);
+  EXPECT_EQ(LabelOf({fault}, 200, 210).fault_active, false);
   // Not seen and not known to be over: no transition hides it.
   EXPECT_EQ(LabelOf({fault}, 130, 140, "boot", {{"boot", 125, 1000}}).state, LabelState::kUnknown);
 }
@@ -229,7 +245,7 @@ TEST(Label, TakesTheNodesWordForAFaultThatIsNotKnown) {
   frame.set_end_boottime_ns(2);
   frame.add_active_faults("lost");
   const WindowLabel label = table.Label(frame, "boot");
-  EXPECT_TRUE(label.fault_active);
+  EXPECT_EQ(label.fault_active, true);
   EXPECT_TRUE(label.facts_differ);
   EXPECT_FALSE(label.label);
   EXPECT_EQ(label.state, LabelState::kUnknown);
