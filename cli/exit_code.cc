@@ -64,9 +64,9 @@ bool BrokeOff(absl::string_view message) {
   return false;
 }
 
-std::string WhenUnreachable(const Peer& peer) {
-  const absl::string_view address = peer.address;
-  if (peer.injector) {
+std::string WhenUnreachable(const Callee& callee) {
+  const absl::string_view address = callee.address;
+  if (callee.injector) {
     return absl::StrCat("is faultline-injector running on this host, and does it listen on ",
                         absl::StripPrefix(address, "unix:"), "? Its --run-dir says where");
   }
@@ -79,10 +79,10 @@ std::string WhenUnreachable(const Peer& peer) {
                       "node alone with --injector unix:PATH");
 }
 
-std::string WhenUnavailable(absl::string_view message, const Peer& peer) {
-  if (peer.address.empty()) return "";
+std::string WhenUnavailable(absl::string_view message, const Callee& callee) {
+  if (callee.address.empty()) return "";
   if (absl::StartsWith(message, kCannotConnect) || absl::StartsWith(message, kBrokeOff)) {
-    return WhenUnreachable(peer);
+    return WhenUnreachable(callee);
   }
   if (absl::StrContains(message, "injector does not answer")) {
     return "is faultline-injector running on that node? `faultline status` shows the nodes";
@@ -90,11 +90,11 @@ std::string WhenUnavailable(absl::string_view message, const Peer& peer) {
   return "";
 }
 
-std::string WhenDenied(absl::string_view message, const Peer& peer) {
-  if (!peer.injector) return "run it as root on the node itself";
+std::string WhenDenied(absl::string_view message, const Callee& callee) {
+  if (!callee.injector) return "run it as root on the node itself";
   // Of the injector, whoever asks: on its other sockets nobody may.
   if (absl::StrContains(message, "root.sock")) {
-    const absl::string_view folder = peer.address;
+    const absl::string_view folder = callee.address;
     return absl::StrCat("say it on that socket: --injector ", folder.substr(0, folder.rfind('/')),
                         "/root.sock");
   }
@@ -147,13 +147,13 @@ absl::Status Outcome(const v1::FaultState& fault, bool interrupted) {
       " before its deadline: ", fault.reason().empty() ? "no reason is known" : fault.reason()));
 }
 
-std::string NextStep(const absl::Status& status, const Peer& peer) {
+std::string NextStep(const absl::Status& status, const Callee& callee) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-      return WhenUnavailable(status.message(), peer);
+      return WhenUnavailable(status.message(), callee);
     case absl::StatusCode::kPermissionDenied:
     case absl::StatusCode::kUnauthenticated:
-      return WhenDenied(status.message(), peer);
+      return WhenDenied(status.message(), callee);
     case absl::StatusCode::kDeadlineExceeded:
       return "the command may still have been carried out: look with `faultline faults`";
     default:

@@ -46,7 +46,7 @@ bool IsUnreached(const absl::Status& status);
 absl::Status Outcome(const v1::FaultState& fault, bool interrupted);
 
 // Who was spoken to.
-struct Peer {
+struct Callee {
   // Empty if nobody was.
   std::string address;
   // A node's injector; otherwise the collector.
@@ -54,6 +54,6 @@ struct Peer {
 };
 
 // What a person can do about `status`, which Plain has seen; empty where the message says it.
-std::string NextStep(const absl::Status& status, const Peer& peer);
+std::string NextStep(const absl::Status& status, const Callee& callee);
 
 }  // namespace faultline::cli

@@ -35,13 +35,13 @@ TEST(ExitCode_OfEveryStatus, IsTheDocumentedOne) {
 }
 
 TEST(NextStep_ForThePeer, NamesTheAddress) {
-  const Peer collector{"10.0.0.1:4640", false};
-  const Peer local{"unix:/run/c.sock", false};
-  const Peer injector{"unix:/run/f/agent.sock", true};
+  const Callee collector{"10.0.0.1:4640", false};
+  const Callee local{"unix:/run/c.sock", false};
+  const Callee injector{"unix:/run/f/agent.sock", true};
   const absl::Status away =
       Plain(absl::UnavailableError("failed to connect to all addresses; x"), "peer");
-  const auto hint = [](const absl::Status& status, const Peer& peer) {
-    return NextStep(status, peer);
+  const auto hint = [](const absl::Status& status, const Callee& callee) {
+    return NextStep(status, callee);
   };
   using ::testing::HasSubstr;
   EXPECT_THAT(hint(away, collector), HasSubstr("faultline-collector running on 10.0.0.1:4640"));
