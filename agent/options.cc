@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/config_file.h"
 #include "base/reference.h"
 #include "base/status.h"
 
@@ -19,6 +20,21 @@ std::string HostName() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0) return "localhost";
   return name.data();
+}
+
+constexpr absl::Duration kShortest = absl::Milliseconds(10);
+constexpr absl::Duration kLongest = absl::Seconds(60);
+
+std::string CheckInterval(const std::string& text) {
+  absl::Duration interval;
+  if (absl::ParseDuration(text, &interval) && interval >= kShortest && interval <= kLongest) {
+    return "";
+  }
+  return absl::StrCat("\"", text, "\": give a time from 10ms to 60s, e.g. 1s or 100ms");
+}
+
+std::string CheckNode(const std::string& name) {
+  return std::string(CheckPeerName(name).message());
 }
 
 // The node's name is what its certificate says, where it needs one.
@@ -53,7 +69,8 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
   const CLI::Option* const node =
       app.add_option("--node", options.node,
                      "name of this node (default: what its certificate says, else the host's name)")
-          ->type_name("NAME");
+          ->type_name("NAME")
+          ->check(CLI::Validator(CheckNode, ""));
   app.add_option("--collector", options.collector,
                  "where samples go: HOST:PORT or unix:PATH; beyond loopback with TLS only")
       ->type_name("ADDRESS")
@@ -69,7 +86,8 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
       ->type_name("ADDRESS");
   app.add_option("--interval", interval, "time between two samples, 10ms to 60s")
       ->type_name("TIME")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Validator(CheckInterval, ""));
   app.add_option("--max-cgroups", options.max_cgroups,
                  "control groups with a row of their own, 1 to 255; the rest is folded into ~other")
       ->type_name("N")
@@ -88,6 +106,8 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
                "fail unless every metric is available by its first choice; also with --check");
   app.add_flag("--metrics-doc", options.metrics_doc,
                "print the catalogue of metrics as Markdown and exit");
+  for (const char* task : {"--check", "--metrics-doc"}) app.get_option(task)->configurable(false);
+  AddConfigFile(&app);
   AddReference(&app, 8);
   try {
     app.parse(argc, argv);
@@ -96,12 +116,9 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
     return code == 0 ? absl::CancelledError() : absl::InvalidArgumentError("");
   }
   absl::Duration parsed;
-  if (!absl::ParseDuration(interval, &parsed) || parsed < absl::Milliseconds(10) ||
-      parsed > absl::Seconds(60)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--interval \"", interval, "\": give a time from 10ms to 60s, e.g. 1s or 100ms"));
-  }
-  options.interval_ns = absl::ToInt64Nanoseconds(parsed);
+  if (absl::ParseDuration(interval, &parsed))
+    options.interval_ns = absl::ToInt64Nanoseconds(parsed);
+  // The host's name was not checked as what is given is.
   if (absl::Status status = CheckPeerName(options.node); !status.ok()) {
     return WithContext(status, "--node");
   }

@@ -5,9 +5,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -110,13 +111,14 @@ class Taking {
 
 void TakeFile(CLI::App* app, const std::string& path) {
   std::ifstream file(path);
-  std::stringstream text;
-  if (file) text << file.rdbuf();
-  if (!file || text.bad()) {
-    throw CLI::ConfigError(absl::StrCat(kConfig, " ", path, ": ", std::strerror(errno)),
+  int error = file.is_open() ? 0 : errno;
+  if (std::error_code code; std::filesystem::is_directory(path, code)) error = EISDIR;
+  if (error != 0) {
+    throw CLI::ConfigError(absl::StrCat(kConfig, " ", path, ": ", std::strerror(error)),
                            CLI::ExitCodes::ConfigError);
   }
-  const std::vector<std::string> errors = TakeConfig(app, path, text.str());
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::vector<std::string> errors = TakeConfig(app, path, text);
   if (errors.empty()) return;
   throw CLI::ConfigError(absl::StrJoin(errors, "\n"), CLI::ExitCodes::ConfigError);
 }
@@ -158,9 +160,8 @@ void AddConfigFile(CLI::App* app) {
                       "command line wins")
           ->type_name("FILE")
           ->configurable(false);
-  const CLI::Option* const check =
-      app->add_flag(kCheck, "read the file of --config, print every error in it, and exit")
-          ->configurable(false);
+  const std::string checks = "read the file of --config, print every error in it, and exit";
+  const CLI::Option* const check = app->add_flag(kCheck, checks)->configurable(false);
   app->callback([app, file, check] {
     if (file->count() != 0) TakeFile(app, file->results()[0]);
     if (check->count() == 0) return;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/config_file.h"
 #include "base/reference.h"
 
 namespace faultline {
@@ -152,6 +153,7 @@ void AddReference(CLI::App* app, int section) {
   add("--man", [section](const CLI::App& of) { return ManualPage(of, section); });
   add("--completion-bash", BashCompletion);
   add("--completion-zsh", ZshCompletion);
+  add("--sample-config", SampleConfig);
 }
 
 }  // namespace faultline

@@ -2,8 +2,8 @@
 //
 // The manual page and the shells' completions of a program, made from the table of options that
 // also makes its --help, so that there is no second text. The build asks each program for them
-// through options that --help does not show: --man, --completion-bash, --completion-zsh. Pure
-// functions over a parser that its owner has filled.
+// through options that --help does not show: --man, --completion-bash, --completion-zsh and, of
+// config_file.h, --sample-config. Pure functions over a parser that its owner has filled.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -11,7 +11,7 @@
 
 namespace faultline {
 
-// Adds the three options to a complete `app`. Given one, app.parse throws CLI::CallForVersion with
+// Adds these options to a complete `app`. Given one, app.parse throws CLI::CallForVersion with
 // the text, which app.exit prints. `section`: of the manual, 1 for users, 8 for administrators.
 void AddReference(CLI::App* app, int section);
 

@@ -77,7 +77,8 @@ int main(int argc, char** argv) {
   supervisor.Ready(absl::StrCat("listening on ", (*collector)->address()));
   // Not the address: Print has said it.
   faultline::LogEvent(faultline::Event::kCollectorReady,
-                      {{faultline::kAddressField, (*collector)->address()}}, "ready");
+                      {{faultline::kAddressField, (*collector)->address()}}, "faultline-collector ",
+                      FAULTLINE_VERSION, " is ready");
   WaitForSignal(stop, (*collector)->store(), &supervisor);
   supervisor.Stopping();
   faultline::LogEvent(faultline::Event::kStopping, {}, "stopping: storing what was delivered");

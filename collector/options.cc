@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/config_file.h"
 #include "base/reference.h"
 
 namespace faultline {
@@ -13,15 +14,14 @@ namespace faultline {
 absl::Status CheckListenAddress(absl::string_view listen) {
   absl::string_view rest = listen;
   if (absl::ConsumePrefix(&rest, "unix:")) {
-    if (rest.empty()) return absl::InvalidArgumentError("--listen unix: lacks the socket's path");
+    if (rest.empty()) return absl::InvalidArgumentError("unix: lacks the socket's path");
     return absl::OkStatus();
   }
   const auto colon = listen.rfind(':');
   int port = -1;
   if (colon == absl::string_view::npos || !absl::SimpleAtoi(listen.substr(colon + 1), &port) ||
       port < 0 || port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--listen ", listen, " is neither HOST:PORT nor unix:PATH"));
+    return absl::InvalidArgumentError(absl::StrCat(listen, " is neither HOST:PORT nor unix:PATH"));
   }
   return absl::OkStatus();
 }
@@ -36,19 +36,30 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
   app.add_option(
          "--listen", options.listen,
          "HOST:PORT (port 0: the system chooses) or unix:PATH; beyond loopback with TLS only")
-      ->capture_default_str();
+      ->type_name("ADDRESS")
+      ->capture_default_str()
+      ->check(CLI::Validator(
+          [](const std::string& listen) {
+            return std::string(CheckListenAddress(listen).message());
+          },
+          ""));
   app.add_option("--tls", options.tls.folder,
                  absl::StrCat("Folder with ca.pem, cert.pem and key.pem; named, they are used on "
                               "loopback too. Beyond loopback without it: ",
-                              kTlsFolder));
+                              kTlsFolder))
+      ->type_name("DIR");
   app.add_option("--state-dir", options.state_dir, "Directory of the store; made if missing")
+      ->type_name("DIR")
       ->capture_default_str();
   app.add_option("--address-file", options.address_file,
-                 "File that the address taken is written to");
+                 "File that the address taken is written to")
+      ->type_name("FILE");
   app.add_option("--grpc-memory", options.grpc_memory_bytes,
                  "Bound on the network buffers of all connections, bytes")
+      ->type_name("BYTES")
       ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{16} << 20, std::int64_t{64} << 30));
+      ->check(CLI::Range(std::int64_t{16} << 20, std::int64_t{64} << 30).description(""));
+  AddConfigFile(&app);
   AddReference(&app, 8);
   try {
     app.parse(argc, argv);
@@ -59,8 +70,6 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
   } catch (const CLI::ParseError& error) {
     return absl::InvalidArgumentError(error.what());
   }
-  const auto status = CheckListenAddress(options.listen);
-  if (!status.ok()) return status;
   return options;
 }
 

@@ -84,7 +84,9 @@ v1::Capabilities Controller::GetCapabilities() {
     for (const FaultType& type : FaultTypes()) {
       v1::FaultInfo* info = capabilities_->add_faults();
       *info = Describe(type);
-      const absl::Status can = type.probe(*host_);
+      const absl::Status can = options_.disabled.empty()
+                                   ? type.probe(*host_)
+                                   : absl::FailedPreconditionError(options_.disabled);
       info->set_availability(can.ok() ? v1::AVAILABILITY_AVAILABLE : v1::AVAILABILITY_MISSING);
       info->set_reason(std::string(can.message()));
       if (!can.ok() || !type.ledger) continue;
@@ -101,6 +103,7 @@ v1::Capabilities Controller::GetCapabilities() {
 
 absl::StatusOr<std::unique_ptr<Injection>> Controller::Prepare(const v1::FaultSpec& spec,
                                                                Instant commanded) {
+  if (!options_.disabled.empty()) return absl::FailedPreconditionError(options_.disabled);
   if (halt_.engaged()) {
     return absl::FailedPreconditionError(
         absl::StrCat("this host is halted: ", halt_.reason(),

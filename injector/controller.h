@@ -38,6 +38,8 @@ class Controller {
     GuardPolicy guard;
     // Of this boot; rows of another one have nothing left to restore.
     std::string boot_id;
+    // Why this host takes no faults at all; empty: it does.
+    std::string disabled;
     // Where the halt is kept.
     std::string halt_path;
     // False: the caller does what the thread would (RunDue), for tests and --undo.

@@ -90,6 +90,11 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
     how.guard.protected_homes.push_back(std::move(home));
   }
   how.boot_id = *boot_id;
+  if (!options.enabled) {
+    how.disabled =
+        "this host takes no faults: its owner has not set `enabled: true` in the injector's "
+        "configuration file, /etc/faultline/injector.yaml, and restarted it";
+  }
   how.halt_path = options.state_dir + "/halted";
   how.run_thread = !options.undo;
   return Controller::Create(std::move(how), host, &Clock::System(), std::move(journal));

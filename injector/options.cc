@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/cgroup_tree.h"
+#include "base/config_file.h"
 #include "base/reference.h"
 #include "injector/guard.h"
 
@@ -15,6 +16,15 @@ namespace faultline {
 namespace {
 
 constexpr int kUsage = 2;
+
+std::string CheckMaxDuration(const std::string& text) {
+  absl::Duration duration;
+  if (absl::ParseDuration(text, &duration) && duration >= absl::Nanoseconds(kMinDurationNs) &&
+      duration <= absl::Hours(24)) {
+    return "";
+  }
+  return absl::StrCat("\"", text, "\" is no time from 100ms to 24h; give one like 90s, 30m or 2h");
+}
 
 constexpr const char* kDescription =
     "Applies faults to this host on command, proves them by read-back, and undoes them.\n"
@@ -74,6 +84,11 @@ void AddPlaces(CLI::App& app, InjectorOptions& options) {
 
 void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duration) {
   constexpr const char* kGroup = "What may be disturbed, and who may ask";
+  app.add_flag("--enabled", options.enabled,
+               "Take faults. Said with --config only: with a file this program refuses\n"
+               "every fault until the file says so; without one it was started by hand\n"
+               "and takes them")
+      ->group(kGroup);
   app.add_option("--protect-cgroup", options.protected_cgroups,
                  "Control group that no fault may touch, nor one that holds it or lies\n"
                  "in it, as its path below the hierarchy's root, e.g.\n"
@@ -96,12 +111,13 @@ void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duratio
   app.add_option("--max-faults", options.max_faults, "Most faults at the same time")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::Range(1, 64))
+      ->check(CLI::Range(1, 64).description(""))
       ->group(kGroup);
   app.add_option("--max-duration", max_duration,
                  "Longest duration of a fault, e.g. 90s, 30m, 2h; from 100ms to 24h")
       ->type_name("TIME")
       ->capture_default_str()
+      ->check(CLI::Validator(CheckMaxDuration, ""))
       ->group(kGroup);
 }
 
@@ -117,8 +133,10 @@ void AddTasks(CLI::App& app, InjectorOptions& options) {
                    "Take away the standing planes that earlier starts made; needs none running")
           ->group(kGroup);
   planes->excludes(undo);
-  app.add_flag("--faults-doc", options.faults_doc, "Print what each fault does and takes")
-      ->group(kGroup);
+  CLI::Option* doc =
+      app.add_flag("--faults-doc", options.faults_doc, "Print what each fault does and takes")
+          ->group(kGroup);
+  for (CLI::Option* task : {undo, planes, doc}) task->configurable(false);
 }
 
 }  // namespace
@@ -133,18 +151,15 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
   AddPlaces(app, options);
   AddLimits(app, options, max_duration);
   AddTasks(app, options);
+  AddConfigFile(&app);
   AddReference(&app, 8);
   try {
     app.parse(argc, argv);
     absl::Duration duration;
-    if (!absl::ParseDuration(max_duration, &duration) ||
-        duration < absl::Nanoseconds(kMinDurationNs) || duration > absl::Hours(24)) {
-      throw CLI::ValidationError("--max-duration",
-                                 absl::StrCat("\"", max_duration,
-                                              "\" is no time from 100ms to 24h; give "
-                                              "one like 90s, 30m or 2h"));
+    if (absl::ParseDuration(max_duration, &duration)) {
+      options.max_duration_ns = absl::ToInt64Nanoseconds(duration);
     }
-    options.max_duration_ns = absl::ToInt64Nanoseconds(duration);
+    if (!HasConfigFile(app)) options.enabled = true;
   } catch (const CLI::ParseError& error) {
     // CLI11's own codes, from 100 on, say no more than its text.
     *exit_code = app.exit(error) == 0 ? 0 : kUsage;

@@ -27,6 +27,8 @@ struct InjectorOptions {
   bool remove_planes = false;
   // Print docs/faults.md and exit.
   bool faults_doc = false;
+  // Takes faults; false: refuses every one and undoes what there is.
+  bool enabled = false;
   // May talk on agent.sock.
   std::string group = "faultline";
   int max_faults = 4;

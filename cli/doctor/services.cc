@@ -162,8 +162,8 @@ Verdict CollectorAnswers(const Site& site, const Check& check) {
   if (nodes.ok()) {
     return {State::kOk,
             nodes->hidden ? absl::StrCat(site.collector, " answers")
-                          : absl::StrCat(site.collector, " answers; ", nodes->known,
-                                         " nodes are known, ", nodes->connected, " connected"),
+                          : absl::StrCat(site.collector, " answers; nodes: ", nodes->known,
+                                         " known, ", nodes->connected, " connected"),
             ""};
   }
   const absl::Status status = Plain(nodes.status(), site.collector);

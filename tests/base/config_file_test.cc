@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/config_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+
+namespace faultline {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+struct Service {
+  Service() {
+    app.add_option("--size", size, "how large it is, from 1 to 9")
+        ->type_name("N")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 9).description(""));
+    app.add_option("--place", places, "where; repeatable")->type_name("PATH");
+    app.add_flag("--loud", loud, "say more");
+    app.add_flag("--task", other, "do one thing")->configurable(false);
+    app.add_flag("--hidden", other, "shown to nobody")->group("")->configurable(false);
+    AddConfigFile(&app);
+  }
+
+  std::vector<std::string> Take(const std::string& text) { return TakeConfig(&app, "f", text); }
+
+  // The service's own way; what it would print, "" if it would go on.
+  std::string Parse(std::vector<std::string> arguments) {
+    std::reverse(arguments.begin(), arguments.end());
+    try {
+      app.parse(arguments);
+    } catch (const CLI::ParseError& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  CLI::App app{"does one thing", "service"};
+  int size = 5;
+  std::vector<std::string> places;
+  bool loud = false;
+  bool other = false;
+};
+
+TEST(ConfigFile, GoodValues_AreTaken) {
+  Service service;
+  EXPECT_THAT(service.Take("# a comment\nsize: 7\nplace: [/a, '/b c']\nloud: true\n"), IsEmpty());
+  EXPECT_EQ(service.size, 7);
+  EXPECT_THAT(service.places, ElementsAre("/a", "/b c"));
+  EXPECT_TRUE(service.loud);
+  Service listed;
+  EXPECT_THAT(listed.Take("place:\n  - /a\n  - /b\nloud: false\n"), IsEmpty());
+  EXPECT_THAT(listed.places, ElementsAre("/a", "/b"));
+  EXPECT_FALSE(listed.loud);
+  for (const char* nothing : {"", "# only a comment\n", "---\n"}) {
+    EXPECT_THAT(Service().Take(nothing), IsEmpty()) << nothing;
+  }
+}
+
+TEST(ConfigFile, EachError_IsToldWithItsLine) {
+  const struct {
+    const char* text;
+    const char* says;
+  } cases[] = {
+      {"size: 10", "f:1: size: Value 10 not in range 1 to 9"},
+      {"\n\nsize: many", "f:3: size: "},
+      {"colour: red", "f:1: colour: no such key"},
+      {"task: true", "f:1: task: no such key"},
+      {"hidden: true", "f:1: hidden: no such key"},
+      {"config: other", "f:1: config: no such key"},
+      {"check-config: true", "f:1: check-config: no such key"},
+      {"size: 1\n# b\nsize: 2", "f:3: size: was given on line 1"},
+      {"size:", "f:1: size: has no value"},
+      {"size: [1, 2]", "f:1: size: takes one value, not a list"},
+      {"size: {a: 1}", "f:1: size: takes no keys of its own"},
+      {"place: [[1]]", "f:1: place: line 1 is not one value"},
+      {"place: []", "f:1: place: an empty list"},
+      {"loud: maybe", "f:1: loud: is either true or false"},
+      {"[a]: 1", "f:1: a key is one word"},
+      {"- size", "f:1: not lines of KEY: VALUE"},
+      {"size", "f:1: not lines of KEY: VALUE"},
+      {"size: 1\n---\nsize: 2", "f:3: a second document"},
+      {"loud: true\nplace: [", "f:"},
+      {"size: 1\n\tloud: true", "f:2: no YAML"},
+      {"place: \"open", "no YAML"},
+  };
+  for (const auto& test : cases) {
+    Service service;
+    const std::vector<std::string> errors = service.Take(test.text);
+    ASSERT_EQ(errors.size(), 1U) << test.text;
+    EXPECT_THAT(errors[0], HasSubstr(test.says)) << test.text;
+    EXPECT_EQ(service.app.get_option("--task")->count(), 0U) << test.text;
+  }
+}
+
+TEST(ConfigFile, AllErrors_AreToldAtOnce) {
+  EXPECT_THAT(Service().Take("size: 10\ncolour: red\nloud: maybe\n"),
+              ElementsAre(HasSubstr("f:1:"), HasSubstr("f:2:"), HasSubstr("f:3:")));
+}
+
+class ConfigFileOnDisk : public testing::Test {
+ protected:
+  void Write(const std::string& text) { std::ofstream(path_) << text; }
+  ~ConfigFileOnDisk() override { std::remove(path_.c_str()); }
+  const std::string path_ = testing::TempDir() + "config_file_test.yaml";
+};
+
+TEST_F(ConfigFileOnDisk, CommandLineWins) {
+  Write("size: 7\nloud: true\n");
+  Service service;
+  EXPECT_EQ(service.Parse({"--config", path_, "--size", "3"}), "");
+  EXPECT_EQ(service.size, 3);
+  EXPECT_TRUE(service.loud);
+  EXPECT_TRUE(HasConfigFile(service.app));
+  Service without;
+  EXPECT_EQ(without.Parse({}), "");
+  EXPECT_EQ(without.size, 5);
+  EXPECT_FALSE(HasConfigFile(without.app));
+}
+
+TEST_F(ConfigFileOnDisk, CheckConfig_SaysThatItIsGoodOrWhatIsNot) {
+  Write("size: 7\n");
+  EXPECT_EQ(Service().Parse({"--check-config", "--config", path_}), path_ + ": no error");
+  Write("size: 70\n");
+  EXPECT_THAT(Service().Parse({"--check-config", "--config", path_}), HasSubstr(path_ + ":1: "));
+  EXPECT_THAT(Service().Parse({"--check-config"}), HasSubstr("--config"));
+  EXPECT_THAT(Service().Parse({"--config", path_ + ".none"}), HasSubstr("No such file"));
+  EXPECT_THAT(Service().Parse({"--config", testing::TempDir()}), HasSubstr("irectory"));
+}
+
+TEST(ConfigFile, Sample_SetsNothingAndNamesEachKeyOnce) {
+  Service service;
+  const std::string sample = SampleConfig(service.app);
+  EXPECT_THAT(service.Take(sample), IsEmpty());
+  EXPECT_EQ(service.size, 5);
+  EXPECT_THAT(sample, HasSubstr("\n\n# how large it is, from 1 to 9\n#size: 5\n"));
+  EXPECT_THAT(sample, HasSubstr("\n#place: [PATH]\n"));
+  EXPECT_THAT(sample, HasSubstr("\n#loud: true\n"));
+  for (const char* none : {"task", "hidden", "config:"}) {
+    EXPECT_EQ(sample.find(std::string("#") + none), std::string::npos) << none;
+  }
+}
+
+}  // namespace
+}  // namespace faultline
