@@ -138,7 +138,10 @@ std::string FieldWords(const EventKind& kind) {
 void LogEventLine(Event event, absl::Span<const LogField> fields, absl::string_view line) {
   const EventKind& kind = KindOf(event);
   std::vector<LogField> all{{"MESSAGE_ID", kind.id}, {"FAULTLINE_EVENT", kind.name}};
-  all.insert(all.end(), fields.begin(), fields.end());
+  for (const LogField& field : fields) {
+    // What is not known is left out.
+    if (!field.value.empty()) all.push_back(field);
+  }
   LogEntry(kind.severity, line, all);
 }
 

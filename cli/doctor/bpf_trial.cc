@@ -91,6 +91,12 @@ absl::StatusOr<std::unique_ptr<BpfObject>> Load(const std::string& name) {
   return object;
 }
 
+// Before 5.11 the kernel says of a storage that it is invalid, and the verifier names a function.
+absl::Status OfLoad(const std::string& name, const absl::Status& status) {
+  if (!absl::EndsWith(name, "_storage") || !absl::IsInvalidArgument(status)) return status;
+  return absl::UnimplementedError(absl::StrCat("this kernel has no ", name, " for such programs"));
+}
+
 absl::StatusOr<std::uint64_t> Runs(const BpfObject& object) {
   absl::StatusOr<bpf_map*> map = object.Map("check_runs");
   if (!map.ok()) return map.status();
@@ -151,7 +157,7 @@ absl::Status OnGroup(Hook::Kind kind, const std::string& name, std::unique_ptr<B
 absl::Status TryBpf(const std::string& name) {
   if (name == "tcx") return TryTcx();
   absl::StatusOr<std::unique_ptr<BpfObject>> object = Load(name);
-  if (!object.ok()) return object.status();
+  if (!object.ok()) return OfLoad(name, object.status());
   absl::StatusOr<bpf_program*> program = (*object)->Program(name);
   if (!program.ok()) return program.status();
   const absl::string_view section = bpf_program__section_name(*program);

@@ -177,6 +177,10 @@ Verdict CollectorAnswers(const Site& site, const Check& check) {
             "`systemctl start faultline-collector`; `journalctl -u faultline-collector` says why "
             "it ended"};
   }
+  if (absl::IsDeadlineExceeded(status)) {
+    return {check.failed, absl::StrCat(site.collector, " took the question and did not answer"),
+            "look again; if it stays so, on its host `systemctl status faultline-collector`"};
+  }
   const std::string next = NextStep(status, Callee{site.collector, false});
   return Split(check.failed, status.message(), next.empty() ? check.fix : next);
 }
@@ -196,7 +200,10 @@ Verdict InjectorAnswers(const Site& site, const Check& check) {
     if (absl::IsPermissionDenied(status)) {
       return {State::kSkipped, std::string(status.message()), NextStep(status, {address, true})};
     }
-    return {check.failed, std::string(status.message()), check.fix};
+    return {check.failed,
+            absl::IsDeadlineExceeded(status) ? address + " took the question and did not answer"
+                                             : std::string(status.message()),
+            check.fix};
   }
   if (!can->halted().empty()) {
     return {State::kWarn, absl::StrCat("halted: ", can->halted()),

@@ -99,7 +99,8 @@ TEST_F(JournaldTest, ALineHasPriorityAndName) {
 TEST_F(JournaldTest, EveryEventCarriesItsIdAndItsFields) {
   LogToJournal(path_);
   for (const EventKind& kind : EventKinds()) {
-    LogEvent(kind.event, {{kFaultIdField, "f-1"}, {kReasonField, "why\nnot"}}, "words ", 7);
+    LogEvent(kind.event, {{kFaultIdField, "f-1"}, {kReasonField, "why\nnot"}, {kCgroupField, ""}},
+             "words ", 7);
     const auto entry = Heard();
     ASSERT_FALSE(entry.empty()) << kind.name;
     EXPECT_EQ(entry.at("MESSAGE_ID"), kind.id);
@@ -108,6 +109,7 @@ TEST_F(JournaldTest, EveryEventCarriesItsIdAndItsFields) {
     EXPECT_EQ(entry.at("FAULTLINE_FAULT_ID"), "f-1");
     EXPECT_EQ(entry.at("FAULTLINE_REASON"), "why\nnot");
     EXPECT_EQ(entry.at("MESSAGE"), "words 7");
+    EXPECT_EQ(entry.count("FAULTLINE_CGROUP"), 0U);
   }
 }
 

@@ -357,6 +357,14 @@ constexpr Outcome kOutcomes[] = {
        t.site().collector_named = true;
      },
      State::kFail, "cannot connect to collector.example", "faultline-collector running"},
+    {"stuck", "collector",
+     [](DoctorCases& t) { t.trials().nodes = absl::DeadlineExceededError("Deadline Exceeded"); },
+     State::kFail, "did not answer", "systemctl status faultline-collector"},
+    {"stuck", "injector",
+     [](DoctorCases& t) {
+       t.trials().capabilities = absl::DeadlineExceededError("Deadline Exceeded");
+     },
+     State::kFail, "did not answer", "systemctl restart faultline-injector"},
     {"not told", "collector",
      [](DoctorCases& t) {
        t.trials().nodes = Nodes{0, 0, true};
