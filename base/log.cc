@@ -36,8 +36,8 @@ std::unique_ptr<Journald> MakeSink(const std::string& path) {
 
 // Null: stderr alone.
 std::unique_ptr<Journald>& Sink() {
-  static std::unique_ptr<Journald> sink =
-      MakeSink(IsJournalStream(std::getenv("JOURNAL_STREAM"), STDERR_FILENO) ? kJournaldSocket : "");
+  static std::unique_ptr<Journald> sink = MakeSink(
+      IsJournalStream(std::getenv("JOURNAL_STREAM"), STDERR_FILENO) ? kJournaldSocket : "");
   return sink;
 }
 
