@@ -83,7 +83,8 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
   app.add_option("--injector", options.injector,
                  "socket of this node's faultline-injector, e.g. unix:/run/faultline/agent.sock; "
                  "without it this node takes no faults")
-      ->type_name("ADDRESS");
+      ->type_name("ADDRESS")
+      ->envname("FAULTLINE_INJECTOR");
   app.add_option("--interval", interval, "time between two samples, 10ms to 60s")
       ->type_name("TIME")
       ->capture_default_str()

@@ -266,7 +266,8 @@ TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhenTheNextOneTakesTheFaultBack) {
     EXPECT_EQ(At(row, "label"), "0") << At(row, "timestamp");
     ++away.unknown;
   }
-  EXPECT_GE(away.labelled, 2);
+  // Of eight windows, without those of the two edges and the one in which it was lost.
+  EXPECT_GE(away.labelled, 4);
   EXPECT_GE(away.unknown, 2);
 
   StartInjector();
@@ -308,11 +309,12 @@ TEST_F(EndToEndTest, InjectorKilled_LabelsEndWhenTheNextOneTakesTheFaultBack) {
       ++windows.unknown;
     } else if (time > undone + 600 * kNsPerMs) {
       EXPECT_TRUE(state == "recovery" || state == "normal" || state == "unknown") << state;
-      EXPECT_EQ(At(row, "fault_active"), "0") << At(row, "timestamp");
-      ++windows.after;
+      // The next one may not have been seen yet.
+      EXPECT_NE(At(row, "fault_active"), "1") << At(row, "timestamp");
+      windows.after += At(row, "fault_active") == "0" ? 1 : 0;
     }
   }
-  EXPECT_GE(windows.labelled, 2);
+  EXPECT_GE(windows.labelled, 4);
   EXPECT_GE(windows.unknown, 3);
   EXPECT_GE(windows.after, 3);
 }

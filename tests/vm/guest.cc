@@ -40,16 +40,30 @@ std::string Guest::ImageDir() {
 
 absl::StatusOr<std::unique_ptr<Guest>> Guest::Boot(const Options& options, const std::string& dir) {
   std::unique_ptr<Guest> guest(new Guest(options, dir));
-  std::string said;
-  const int made = RunToEnd({"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
-                             ImageDir() + "/disk.img", guest->disk()},
-                            &said);
-  if (made != 0) return absl::InternalError(absl::StrCat("make a disk: ", said));
+  if (absl::Status status = guest->Make(); !status.ok()) return status;
   if (absl::Status status = guest->Start(); !status.ok()) return status;
   return guest;
 }
 
 Guest::~Guest() { CutPower(); }
+
+absl::Status Guest::Make() const {
+  std::string said;
+  const std::string image = ImageDir() + "/disk.img";
+  if (RunToEnd(
+          {"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image, disk()},
+          &said) != 0) {
+    return absl::InternalError(absl::StrCat("make a disk: ", said));
+  }
+  if (options_.files.empty()) return absl::OkStatus();
+  // It is written to by nobody, so it needs no journal.
+  if (RunToEnd({"/usr/sbin/mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", options_.files,
+                files(), "256M"},
+               &said) != 0) {
+    return absl::InternalError(absl::StrCat("make a disk of ", options_.files, ": ", said));
+  }
+  return absl::OkStatus();
+}
 
 std::vector<std::string> Guest::Arguments() const {
   std::vector<std::string> words{
@@ -65,6 +79,12 @@ std::vector<std::string> Guest::Arguments() const {
       "nvme,drive=disk,serial=faultline", "-device", "virtio-serial-pci", "-chardev",
       absl::StrCat("socket,id=port,path=", socket(), ",server=on,wait=off"), "-device",
       "virtserialport,chardev=port,name=faultline"};
+  if (!options_.files.empty()) {
+    words.insert(
+        words.end(),
+        {"-drive", absl::StrCat("file=", files(), ",if=none,id=files,format=raw,readonly=on"),
+         "-device", "nvme,drive=files,serial=files"});
+  }
   if (options_.network.empty()) {
     words.insert(words.end(), {"-nic", "none"});
   } else {
@@ -80,9 +100,17 @@ absl::Status Guest::Start() {
   const std::int64_t until_ns = NowNs() + kBootNs;
   if (absl::Status status = Connect(until_ns); !status.ok()) return status;
   absl::StatusOr<std::string> line = ReadLine(until_ns);
-  if (line.ok() && *line == "ready") return absl::OkStatus();
+  if (line.ok() && *line == "ready") return Mount();
   return WithContext(line.ok() ? absl::InternalError(*line) : line.status(),
                      absl::StrCat("boot ", options_.name, ", see ", console()));
+}
+
+absl::Status Guest::Mount() {
+  if (options_.files.empty()) return absl::OkStatus();
+  const absl::StatusOr<Result> mounted =
+      Run("mkdir -p /run/files && mount -o ro /dev/nvme1n1 /run/files", kBootNs);
+  if (!mounted.ok()) return mounted.status();
+  return mounted->status == 0 ? absl::OkStatus() : absl::InternalError(mounted->output);
 }
 
 absl::Status Guest::Connect(std::int64_t until_ns) {

@@ -27,6 +27,8 @@ class Guest {
     int cpus = 2;
     // Ethernet between two guests, as QEMU's -netdev takes it, without its id; empty: none.
     std::string network;
+    // Folder of the host whose files the guest finds in /run/files, read-only; empty: none.
+    std::string files;
   };
   struct Result {
     int status = -1;
@@ -62,9 +64,13 @@ class Guest {
  private:
   Guest(Options options, std::string dir) : options_(std::move(options)), dir_(std::move(dir)) {}
   std::string disk() const { return dir_ + "/" + options_.name + ".qcow2"; }
+  std::string files() const { return dir_ + "/" + options_.name + ".files"; }
   std::string socket() const { return dir_ + "/" + options_.name + ".port"; }
+  // The disks that it needs.
+  absl::Status Make() const;
   std::vector<std::string> Arguments() const;
   absl::Status Connect(std::int64_t until_ns);
+  absl::Status Mount();
   // Up to and without the end of line.
   absl::StatusOr<std::string> ReadLine(std::int64_t until_ns);
   absl::Status Fill(std::int64_t until_ns);

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Debian packages on a whole machine: what an administrator does with them, in order.
+#include <gmock/gmock.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/vm/machine_fixture.h"
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+
+// What a package could leave behind. Passwords' and groups' own backups are not ours.
+constexpr char kDigest[] =
+    "{ find /etc /usr /lib/systemd /var/lib /run/systemd/system /run/faultline /sys/fs/bpf -xdev "
+    "! -path '/var/lib/dpkg*' ! -path '/var/lib/systemd*' ! -path '/var/lib/private*' "
+    "! -path '/etc/*-' ! -name ld.so.cache ! -name '.pwd.lock' 2>/dev/null; getent passwd; "
+    "getent group; systemctl list-unit-files --no-legend; tc qdisc; bpftool link; pgrep -a "
+    "faultline; } | sort > /root/digest.$NAME";
+
+constexpr char kMax[] = "cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max";
+
+class PackageTest : public MachineTest {
+ protected:
+  void StartLimit() {
+    Do(absl::StrCat(kRoot, "inject cpu.limit --target ", kTarget, " --for 100s cpus=0.25"));
+    EXPECT_EQ(Do(kMax), "25000 100000\n");
+  }
+};
+
+TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
+  Boot();
+  if (guest_ == nullptr) return;
+  Do("systemctl start nginx");
+  Do(absl::StrCat("NAME=before; ", kDigest));
+  Do("dpkg -i /run/files/*.deb");
+  Do("systemctl is-active faultline-agent faultline-collector");
+  EXPECT_THAT(Fail("systemctl is-enabled faultline-injector"), HasSubstr("disabled"));
+  Fail("systemctl is-active faultline-injector");
+  Await("faultline status | grep -q connected");
+
+  // Enabled as a service, and still not allowed to do anything.
+  Do("systemctl enable --now faultline-injector");
+  EXPECT_THAT(Fail(absl::StrCat(kRoot, "inject sham --target ", kTarget, " --for 2s")),
+              HasSubstr("enabled: true"));
+  Do("echo 'enabled: true' >> /etc/faultline/injector.yaml");
+  EXPECT_THAT(Do("faultline-injector --check-config --config /etc/faultline/injector.yaml"),
+              HasSubstr("no error"));
+  Do("systemctl restart faultline-injector");
+  Do(absl::StrCat(kRoot, "inject cpu.limit --target ", kTarget, " --for 2s --wait cpus=0.25"));
+  EXPECT_EQ(Do(kMax), "max 100000\n");
+
+  // Who is killed comes back.
+  for (const char* service : {"agent", "collector", "injector"}) {
+    Do(absl::StrCat("systemctl kill -s KILL faultline-", service));
+    Await(absl::StrCat("[ $(systemctl show -P NRestarts faultline-", service,
+                       ") -ge 1 ] && systemctl -q is-active faultline-", service));
+  }
+  Await("faultline status | grep -q connected");
+
+  // An upgrade ends what is active and keeps what the administrator wrote.
+  StartLimit();
+  Do("dpkg -i /run/files/faultline*.deb");
+  EXPECT_EQ(Do(kMax), "max 100000\n");
+  EXPECT_THAT(Do("cat /etc/faultline/injector.yaml"), HasSubstr("enabled: true"));
+  Do("systemctl is-active faultline-agent faultline-collector faultline-injector");
+
+  StartLimit();
+  Do("dpkg -P faultline faultline-agent faultline-injector faultline-collector");
+  Do("systemctl daemon-reload");
+  Do(absl::StrCat("NAME=after; ", kDigest));
+  EXPECT_EQ(Do("diff /root/digest.before /root/digest.after; true"), "");
+}
+
+TEST_F(PackageTest, Units_AreSandboxed) {
+  Boot();
+  if (guest_ == nullptr) return;
+  Do("dpkg -i /run/files/*.deb");
+  for (const auto& [service, most] :
+       {std::pair("agent", 2.5), std::pair("injector", 2.5), std::pair("collector", 1.5)}) {
+    const std::string score =
+        Do(absl::StrCat("systemd-analyze security --offline=true --no-pager faultline-", service,
+                        ".service | sed -n 's/.*exposure level.*: \\([0-9.]*\\) .*/\\1/p'"));
+    EXPECT_LE(std::stod(score.empty() ? "99" : score), most) << service;
+    std::printf("faultline-%s: %s", service, score.c_str());
+  }
+}
+
+}  // namespace
+}  // namespace faultline
