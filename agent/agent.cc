@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
+#include "base/event.h"
 
 namespace faultline {
 namespace {
@@ -78,7 +78,8 @@ void Agent::NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch) {
   parts_.sampler->CountSkippedTicks(tick.skipped);
   AddEvent(batch, tick.due_boottime_ns, "ticks_skipped",
            absl::StrCat(tick.skipped, " ticks were not sampled: the agent did not get to run"));
-  LogWarning(tick.skipped, " ticks were not sampled");
+  LogEvent(Event::kTicksSkipped, {{kCountField, absl::StrCat(tick.skipped)}}, tick.skipped,
+           " ticks were not sampled");
 }
 
 // Seen at a tick: from its end on. Lost: from the beginning of the first window at whose end it was
@@ -98,12 +99,14 @@ void Agent::NoteInjector(Sight sight, v1::Batch* batch) {
   injector_connected_ = connected;
   if (connected) {
     AddEvent(batch, frame.end_boottime_ns(), "injector_found", "the injector answers");
+    LogEvent(Event::kInjectorFound, {}, "injector: it answers");
     return;
   }
   const std::string detail = first ? "the injector has not answered since the agent began"
                                    : "the injector does not answer any more";
   AddEvent(batch, late_ns != 0 ? late_ns : frame.begin_boottime_ns(), "injector_lost", detail);
-  LogWarning("injector: ", detail, "; until it does, the labels of this node are unknown");
+  LogEvent(Event::kInjectorLost, {}, "injector: ", detail,
+           "; until it does, the labels of this node are unknown");
 }
 
 }  // namespace faultline

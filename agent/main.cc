@@ -21,6 +21,7 @@
 #include "agent/uplink/outbox.h"
 #include "agent/uplink/uplink.h"
 #include "base/credentials.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/supervisor.h"
 
@@ -65,7 +66,10 @@ void WarnOfTime(const AgentOptions& options) {
   if (!NeedsTls(options.collector, options.tls)) return;
   const auto own = ReadOwnCertificate(options.tls, Role::kNode);
   const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
-  if (!timely.ok()) LogWarning(timely.message(), "; until then no collector will answer");
+  if (!timely.ok()) {
+    LogEvent(Event::kCertificateTime, {{kReasonField, timely.message()}}, timely.message(),
+             "; until then no collector will answer");
+  }
 }
 
 int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
@@ -103,15 +107,17 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
   supervisor->ExpectEvery(options.interval_ns);
   // Create has loaded and attached what this kernel takes.
   supervisor->Ready(absl::StrCat("sampling as node ", options.node));
+  LogEvent(Event::kAgentReady, {{kNodeField, options.node}}, "sampling as node ", options.node);
   std::jthread loop([&agent](const std::stop_token& stop) { agent.Run(stop); });
   int signal = 0;
   ::sigwait(signals, &signal);
-  LogInfo("ending on ", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+  LogEvent(Event::kStopping, {}, "ending on ", signal == SIGTERM ? "SIGTERM" : "SIGINT");
   supervisor->Stopping();
   loop.request_stop();
   loop.join();
   if (!uplink.Drain(kDrainNs)) {
-    LogWarning(outbox.size(), " batches never reached the collector and end with this agent");
+    LogEvent(Event::kSamplesLost, {{kCountField, absl::StrCat(outbox.size())}}, outbox.size(),
+             " batches never reached the collector and end with this agent");
   }
   injector.Stop();
   return 0;

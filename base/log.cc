@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <memory>
 #include <string>
+#include <vector>
 
 namespace faultline {
 namespace {
@@ -27,16 +30,40 @@ absl::string_view Word(Severity severity) {
   return "";
 }
 
+std::unique_ptr<Journald> MakeSink(const std::string& path) {
+  return path.empty() ? nullptr : std::make_unique<Journald>(path);
+}
+
+// Null: stderr alone.
+std::unique_ptr<Journald>& Sink() {
+  static std::unique_ptr<Journald> sink = MakeSink(
+      IsJournalStream(std::getenv("JOURNAL_STREAM"), STDERR_FILENO) ? kJournaldSocket : "");
+  return sink;
+}
+
 }  // namespace
 
 void SetLogThreshold(Severity severity) { threshold = severity; }
 
-void LogLine(Severity severity, absl::string_view line) {
+void LogToJournal(const std::string& path) { Sink() = MakeSink(path); }
+
+void LogLine(Severity severity, absl::string_view line) { LogEntry(severity, line, {}); }
+
+void LogEntry(Severity severity, absl::string_view line, absl::Span<const LogField> fields) {
   if (severity > threshold.load(std::memory_order_relaxed)) return;
-  // Set by systemd for a service whose stderr goes to the journal.
-  static const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
-  const std::string text = journal ? absl::StrCat("<", static_cast<int>(severity), ">", line, "\n")
-                                   : absl::StrCat(Word(severity), line, "\n");
+  const Journald* const journal = Sink().get();
+  if (journal != nullptr) {
+    const std::string priority = absl::StrCat(static_cast<int>(severity));
+    std::vector<LogField> all{{"MESSAGE", line},
+                              {"PRIORITY", priority},
+                              {"SYSLOG_IDENTIFIER", program_invocation_short_name}};
+    all.insert(all.end(), fields.begin(), fields.end());
+    if (journal->Send(all)) return;
+  }
+  // The stream that it could not be sent beside takes the priority in front, sd-daemon(3).
+  const std::string text = journal != nullptr
+                               ? absl::StrCat("<", static_cast<int>(severity), ">", line, "\n")
+                               : absl::StrCat(Word(severity), line, "\n");
   // A log that cannot be written has nobody to be told.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
 }

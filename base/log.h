@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Messages for people: one line each on stderr, with the priority prefix that journald reads
-// (sd-daemon(3)) when stderr is the journal, and a plain word when it is not. Any thread may call;
-// a line is written by one write(2), so lines do not mix.
+// Messages for people, one line each: to the journal, with fields, where systemd has connected
+// stderr to it, and to stderr with a plain word everywhere else. What scripts and alerts rest on
+// are the kinds of event (base/event.h). Any thread may call; a line is one system call, so lines
+// do not mix.
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/journald.h"
 
 namespace faultline {
 
@@ -19,6 +23,12 @@ enum class Severity : std::uint8_t { kError = 3, kWarning = 4, kInfo = 6, kDebug
 void SetLogThreshold(Severity severity);
 
 void LogLine(Severity severity, absl::string_view line);
+// With fields for the journal; stderr gets the line alone.
+void LogEntry(Severity severity, absl::string_view line, absl::Span<const LogField> fields);
+
+// From now on lines go to the journal at `path`, for tests; empty: to stderr. Otherwise the first
+// line finds out. Before other threads log.
+void LogToJournal(const std::string& path);
 
 // What gRPC has to say for itself is dropped: what matters of it comes back as a status, and we say
 // that in our words. GRPC_VERBOSITY in the environment brings it back. Before the first use of

@@ -88,9 +88,9 @@ void Supervisor::ExpectEvery(std::int64_t ns) {
   Say(absl::StrCat("WATCHDOG_USEC=", watchdog_ns_ / kNsPerUs));
 }
 
-void Supervisor::Say(absl::string_view words) {
+void Supervisor::Say(absl::string_view text) {
   if (socket_ < 0) return;
-  [[maybe_unused]] const ssize_t sent = ::send(socket_, words.data(), words.size(), MSG_NOSIGNAL);
+  [[maybe_unused]] const ssize_t sent = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
 }
 
 }  // namespace faultline

@@ -41,7 +41,7 @@ class Supervisor {
   std::int64_t alive_every_ns() const { return watchdog_ns_ / 4; }
 
  private:
-  void Say(absl::string_view words);
+  void Say(absl::string_view text);
 
   // -1: nobody.
   int socket_ = -1;

@@ -48,6 +48,8 @@ void AddRelease(CLI::App& app, Action* action);
 void AddRun(CLI::App& app, Action* action);
 void AddExport(CLI::App& app, Action* action);
 void AddTls(CLI::App& app, Action* action);
+void AddDoctor(CLI::App& app, Action* action);
+void AddEventsDoc(CLI::App& app, Action* action);
 void AddDemo(CLI::App& app, Action* action);
 
 }  // namespace faultline::cli

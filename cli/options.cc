@@ -57,6 +57,8 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   AddRun(*app, &flags->action);
   AddExport(*app, &flags->action);
   AddTls(*app, &flags->action);
+  AddDoctor(*app, &flags->action);
+  AddEventsDoc(*app, &flags->action);
   AddDemo(*app, &flags->action);
   AddReference(app.get(), 1);
   return app;

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/credentials.h"
-#include "base/log.h"
+#include "base/event.h"
 #include "base/status.h"
 #include "collector/authority_table.h"
 
@@ -62,7 +62,10 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Secured(const Collector
   const auto own = ReadOwnCertificate(options.tls, Role::kCollector);
   // The time may be what is wrong, or a new certificate on its way.
   const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
-  if (!timely.ok()) LogWarning(timely.message(), "; until then nobody can connect");
+  if (!timely.ok()) {
+    LogEvent(Event::kCertificateTime, {{kReasonField, timely.message()}}, timely.message(),
+             "; until then nobody can connect");
+  }
   return credentials;
 }
 

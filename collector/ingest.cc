@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/peer.h"
 #include "base/status.h"
@@ -77,7 +78,7 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
   void OnDone() override {
     if (!node_.empty()) {
       parts_.fleet->Disconnect(node_, this);
-      LogInfo("node ", node_, " disconnected");
+      LogEvent(Event::kNodeDisconnected, {{kNodeField, node_}}, "node ", node_, " disconnected");
     }
     calls_->Close(
         absl::UnavailableError(absl::StrCat("node ", node_, " disconnected before it answered")));
@@ -120,7 +121,8 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
 
   // The node's fault: it will not get better by trying again.
   void Refuse(const absl::Status& status) {
-    LogWarning("node ", node_.empty() ? "?" : node_, ": ", status.message());
+    LogEvent(Event::kNodeRefused, {{kNodeField, node_}, {kReasonField, status.message()}}, "node ",
+             node_.empty() ? "?" : node_, ": ", status.message());
     End(status);
   }
 
@@ -161,7 +163,9 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     message.mutable_welcome()->set_realtime_ns(parts_.clock->Now().realtime_ns);
     // Before the node can be reached: commands come after Welcome.
     Write(std::move(message));
-    if (parts_.fleet->Open(node_, this)) LogInfo("node ", node_, " connected");
+    if (parts_.fleet->Open(node_, this)) {
+      LogEvent(Event::kNodeConnected, {{kNodeField, node_}}, "node ", node_, " connected");
+    }
     Read();
   }
 
@@ -209,8 +213,12 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     } else {
       refused_.insert(key);
     }
-    LogWarning("node ", node_, ": batch ", rejection.sequence, " rejected",
-               again ? " again: " : ": ", reason);
+    LogEvent(Event::kBatchRejected,
+             {{kNodeField, node_},
+              {kSequenceField, absl::StrCat(rejection.sequence)},
+              {kReasonField, reason}},
+             "node ", node_, ": batch ", rejection.sequence, " rejected", again ? " again: " : ": ",
+             reason);
     parts_.store->SaveReject(
         node_, rejection,
         [self = shared_from_this(), rejection](const absl::StatusOr<std::uint64_t>& durable) {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/supervisor.h"
 #include "collector/address_file.h"
@@ -74,9 +75,13 @@ int main(int argc, char** argv) {
   }
   Print(STDOUT_FILENO, absl::StrCat("listening on ", (*collector)->address(), "\n"));
   supervisor.Ready(absl::StrCat("listening on ", (*collector)->address()));
+  // Not the address: Print has said it.
+  faultline::LogEvent(faultline::Event::kCollectorReady,
+                      {{faultline::kAddressField, (*collector)->address()}}, "faultline-collector ",
+                      FAULTLINE_VERSION, " is ready");
   WaitForSignal(stop, (*collector)->store(), &supervisor);
   supervisor.Stopping();
-  faultline::LogInfo("stopping: storing what was delivered");
+  faultline::LogEvent(faultline::Event::kStopping, {}, "stopping: storing what was delivered");
   collector->reset();
   return 0;
 }

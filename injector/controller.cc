@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "injector/docs.h"
@@ -25,6 +26,23 @@ bool NewerCommand(const v1::FaultState& a, const v1::FaultState& b) {
 absl::Status NotTheCommand(const absl::Status& status) {
   if (!absl::IsInvalidArgument(status) && !absl::IsAborted(status)) return status;
   return absl::FailedPreconditionError(status.message());
+}
+
+// "fault ID: TYPE on CGROUP WORD, REASON".
+void LogFault(Event event, const v1::FaultState& state, absl::string_view word) {
+  const std::string& group = state.cgroup();
+  LogEvent(event,
+           {{kFaultIdField, state.spec().id()},
+            {kFaultTypeField, state.spec().type()},
+            {kCgroupField, group},
+            {kReasonField, state.reason()}},
+           "fault ", state.spec().id(), ": ", state.spec().type(), group.empty() ? "" : " on ",
+           group, " ", word, state.reason().empty() ? "" : ", ", state.reason());
+}
+
+Event EndOf(v1::Phase phase) {
+  if (phase == v1::PHASE_FAILED) return Event::kFaultFailed;
+  return phase == v1::PHASE_INTERFERED ? Event::kFaultInterfered : Event::kFaultUndone;
 }
 
 }  // namespace
@@ -144,6 +162,7 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
     return saved;
   }
   Tell(injection->state());
+  LogFault(Event::kFaultStarted, injection->state(), "begins");
   active_.push_back({.injection = std::move(injection)});
   Active& active = active_.back();
   absl::Status applied = active.injection->Apply();
@@ -167,8 +186,7 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
   active.next_measure_ns = now_ns;
   SaveAndTell(active.injection->state());
   ScheduleNext(active, now_ns);
-  LogInfo("fault ", active.injection->id(), ": ", active.injection->state().spec().type(), " on ",
-          active.injection->state().cgroup(), " is active");
+  LogFault(Event::kFaultActive, active.injection->state(), "is active");
   Wake();
   return active.injection->state();
 }
@@ -185,7 +203,7 @@ void Controller::Refuse(const v1::FaultSpec& spec, Instant commanded, const absl
   state.set_boot_id(options_.boot_id);
   state.mutable_edges()->mutable_commanded()->set_boottime_ns(commanded.boottime_ns);
   state.mutable_edges()->mutable_commanded()->set_realtime_ns(commanded.realtime_ns);
-  LogWarning("fault refused: ", state.reason());
+  LogFault(Event::kFaultRefused, state, "refused");
   refused_.push_back(state);
   if (refused_.size() > kRefusedKept) refused_.pop_front();
   Tell(state);
@@ -213,7 +231,9 @@ absl::StatusOr<v1::HaltResponse> Controller::Halt(const std::string& reason) {
   for (v1::FaultState& state : EndEach(absl::StrCat("halted: ", text))) {
     *response.add_ended() = std::move(state);
   }
-  LogWarning("halted: ", text, "; ", response.ended_size(), " faults ended");
+  LogEvent(Event::kHalted,
+           {{kReasonField, text}, {kCountField, absl::StrCat(response.ended_size())}},
+           "halted: ", text, "; ", response.ended_size(), " faults ended");
   if (!kept.ok()) {
     return WithContext(kept,
                        "every fault is ended and the halt is in force, but it will not "
@@ -227,7 +247,7 @@ absl::StatusOr<v1::ReleaseResponse> Controller::Release() {
   v1::ReleaseResponse response;
   response.set_was_halted(halt_.engaged());
   if (absl::Status status = halt_.Release(); !status.ok()) return status;
-  if (response.was_halted()) LogWarning("the halt is released");
+  if (response.was_halted()) LogEvent(Event::kReleased, {}, "the halt is released");
   return response;
 }
 
@@ -295,14 +315,18 @@ void Controller::End(Active& active, v1::Phase final, const std::string& reason)
     Tell(injection.state());
   }
   if (injection.Undo()) {
-    LogInfo("fault ", injection.id(), ": ", PhaseWord(injection.state().phase()),
-            injection.state().reason().empty() ? "" : ", ", injection.state().reason());
+    LogFault(EndOf(injection.state().phase()), injection.state(),
+             PhaseWord(injection.state().phase()));
     SaveAndTell(injection.state());
     return;
   }
   active.next_undo_ns = clock_->Now().boottime_ns + kUndoRetryNs;
   if (!first) return;
-  LogError("fault ", injection.id(), " is not undone yet: ", injection.state().residue(0));
+  LogEvent(Event::kUndoDelayed,
+           {{kFaultIdField, injection.id()},
+            {kFaultTypeField, injection.state().spec().type()},
+            {kReasonField, injection.state().residue(0)}},
+           "fault ", injection.id(), " is not undone yet: ", injection.state().residue(0));
   SaveAndTell(injection.state());
 }
 

@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/supervisor.h"
@@ -152,12 +153,12 @@ absl::Status Serve(const InjectorOptions& options, Controller& controller, int s
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start({options.run_dir, options.group}, &controller);
   if (!server.ok()) return server.status();
-  LogInfo("faultline-injector ", FAULTLINE_VERSION, " listens on ", options.run_dir,
-          "/{agent,root}.sock");
+  LogEvent(Event::kInjectorReady, {}, "faultline-injector ", FAULTLINE_VERSION, " listens on ",
+           options.run_dir, "/{agent,root}.sock");
   supervisor->Ready(absl::StrCat("listening in ", options.run_dir));
   WaitForSignal(signals, controller, supervisor);
   supervisor->Stopping();
-  LogInfo("stopping");
+  LogEvent(Event::kStopping, {}, "stopping");
   // Before the sockets close, so that watchers hear of it.
   if (EndEverything(controller, "the injector was stopped")) return absl::OkStatus();
   return absl::InternalError("not everything is undone: run faultline-injector --undo");

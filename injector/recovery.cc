@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "injector/controller.h"
@@ -37,6 +38,10 @@ absl::Status Controller::Recover() {
     if (!IsFinal(row->phase())) RecoverRow(std::move(*row));
   }
   for (const Active& active : active_) recovered_.push_back(active.injection->state());
+  if (!recovered_.empty()) {
+    LogEvent(Event::kJournalReplayed, {{kCountField, absl::StrCat(recovered_.size())}},
+             recovered_.size(), " faults of an earlier injector were in the journal");
+  }
   DropFinished();
   return absl::OkStatus();
 }
@@ -75,7 +80,11 @@ void Controller::CloseAfterReboot(v1::FaultState& state) {
         LowerBound(state, undone->boottime_ns(), "what counted it ended with the boot"));
   }
   SaveAndTell(state);
-  LogWarning("fault ", state.spec().id(), " ended with the boot that it ran in");
+  LogEvent(Event::kFaultUndone,
+           {{kFaultIdField, state.spec().id()},
+            {kFaultTypeField, state.spec().type()},
+            {kReasonField, state.reason()}},
+           "fault ", state.spec().id(), " ended with the boot that it ran in");
 }
 
 }  // namespace faultline

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "base/event.h"
 #include "base/log.h"
 
 namespace faultline {
@@ -126,6 +127,12 @@ void Outbox::BecomeGap(Held* held, absl::string_view reason) {
 // that one record stands for the whole range and has the range's last sequence.
 void Outbox::DropOldest() {
   if (!held_.front().lost) {
+    // Said once for each time that the collector is away.
+    LogEvent(Event::kGap,
+             {{kSequenceField, absl::StrCat(held_.front().encoded.sequence())},
+              {kReasonField, "buffer_full"}},
+             "the buffer is full: from batch ", held_.front().encoded.sequence(),
+             " on the oldest samples are dropped and counted as a gap");
     BecomeGap(&held_.front(), "buffer_full");
     return;
   }
@@ -168,8 +175,9 @@ bool Outbox::Reject(std::uint64_t sequence, absl::string_view reason) {
     LogWarning("the collector refuses batch ", sequence, " once more: ", reason);
     return false;
   }
-  LogWarning("the collector refuses batch ", sequence, " for ever: ", reason,
-             "; it is counted as a gap");
+  LogEvent(Event::kGap, {{kSequenceField, absl::StrCat(sequence)}, {kReasonField, reason}},
+           "the collector refuses batch ", sequence, " for ever: ", reason,
+           "; it is counted as a gap");
   if (!held->lost) BecomeGap(&*held, "rejected");
   held->rejected = true;
   return true;

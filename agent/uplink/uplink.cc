@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/event.h"
 #include "base/log.h"
 
 namespace faultline {
@@ -89,8 +90,9 @@ void Uplink::Run(const std::stop_token& stop) {
       pause = kFirstPauseNs;
       said.clear();
     } else if (why != said && !stop.stop_requested()) {
-      LogWarning("collector: ", collector_, " does not take this node: ", why,
-                 "; samples are kept and sent when it does");
+      LogEvent(Event::kNodeNotTaken, {{kAddressField, collector_}, {kReasonField, why}},
+               "collector: ", collector_, " does not take this node: ", why,
+               "; samples are kept and sent when it does");
       said = why;
     }
     Clock& clock = Clock::System();
@@ -108,7 +110,8 @@ bool Uplink::Converse(const std::stop_token& stop, std::string* why) {
   v1::CollectorMessage answer;
   const bool welcome = stream->Write(first) && stream->Read(&answer) && answer.has_welcome();
   if (welcome) {
-    LogInfo("collector: connected to ", collector_);
+    LogEvent(Event::kCollectorConnected, {{kAddressField, collector_}}, "collector: connected to ",
+             collector_);
     const std::uint64_t durable = answer.welcome().durable_sequence();
     outbox_->Acknowledge(durable);
     outbox_->ForgetRefusals();
@@ -123,7 +126,9 @@ bool Uplink::Converse(const std::stop_token& stop, std::string* why) {
   }
   const grpc::Status status = stream->Finish();
   if (welcome && !stop.stop_requested()) {
-    LogWarning("collector: the stream to ", collector_, " broke: ", status.error_message());
+    LogEvent(Event::kCollectorLost,
+             {{kAddressField, collector_}, {kReasonField, status.error_message()}},
+             "collector: the stream to ", collector_, " broke: ", status.error_message());
   }
   if (!welcome) *why = status.error_message();
   return welcome;

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/log.h"
+#include "base/event.h"
 #include "collector/store/fault_progress.h"
 #include "proto/words.h"
 
@@ -220,7 +220,9 @@ absl::Status ReportHole(Database& database, const Place& place, std::uint64_t ma
   if (!status.ok() || database.changes() == 0) return status;
   const std::string detail = absl::StrCat("batch ", sequence, " came while ", mark + 1,
                                           " is neither stored nor named in a gap");
-  LogError("node ", node_name, ": ", detail);
+  LogEvent(Event::kSequenceHole,
+           {{kNodeField, node_name}, {kSequenceField, absl::StrCat(mark + 1)}}, "node ", node_name,
+           ": ", detail);
   return InsertEvent(database, place, 0, now_ns, "sequence_hole", detail);
 }
 

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "base/log.h"
+#include "base/event.h"
 
 namespace faultline {
 
@@ -56,7 +56,8 @@ void Writer::Commit(std::vector<Job>* jobs) {
     if (database_->in_transaction()) (void)database_->Run("ROLLBACK");
   }
   if (status.ok()) return;
-  LogError("nothing was stored: ", status.ToString());
+  LogEvent(Event::kStoreFailed, {{kReasonField, status.message()}},
+           "nothing was stored: ", status.ToString());
   for (Job& job : *jobs) {
     if (job.status.ok()) job.status = status;
   }
