@@ -11,6 +11,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -24,12 +26,26 @@ namespace faultline {
 namespace {
 
 constexpr char kQemu[] = "/usr/bin/qemu-system-x86_64";
+constexpr char kMakeFilesystem[] = "/sbin/mke2fs";
 constexpr std::int64_t kBootNs = 120 * kNsPerSecond;
 constexpr std::int64_t kRetryNs = 100 * kNsPerMs;
 
 std::int64_t NowNs() { return Clock::System().Now().boottime_ns; }
 
 void Pause() { Clock::System().WaitUntil(NowNs() + kRetryNs, {}); }
+
+// KiB that a file system needs for `folder`: whole blocks, an inode each, and its own tables.
+std::uintmax_t FilesystemKib(const std::string& folder) {
+  std::uintmax_t kib = 4096;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;
+    const bool file = at->is_regular_file(ignored);
+    kib += 8 + (file ? std::filesystem::file_size(at->path(), ignored) * 11 / 10 / 1024 : 0);
+  }
+  return kib;
+}
 
 }  // namespace
 
@@ -45,8 +61,30 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Boot(const Options& options, const
                              ImageDir() + "/disk.img", guest->disk()},
                             &said);
   if (made != 0) return absl::InternalError(absl::StrCat("make a disk: ", said));
+  if (!options.files.empty()) {
+    if (absl::Status status = guest->MakeFilesDisk(); !status.ok()) return status;
+  }
   if (absl::Status status = guest->Start(); !status.ok()) return status;
   return guest;
+}
+
+absl::Status Guest::MakeFilesDisk() const {
+  std::string said;
+  const int made =
+      RunToEnd({kMakeFilesystem, "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d",
+                options_.files, files_disk(), absl::StrCat(FilesystemKib(options_.files), "k")},
+               &said);
+  if (made == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("make a disk of ", options_.files, ": ", said));
+}
+
+absl::Status Guest::MountFiles() {
+  const std::string command =
+      absl::StrCat("udevadm settle; mount -o ro /dev/disk/by-id/virtio-files ", kFiles);
+  const absl::StatusOr<Result> mounted = Run(command, 30 * kNsPerSecond);
+  if (!mounted.ok()) return mounted.status();
+  if (mounted->status == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("mount files in ", options_.name, ": ", mounted->output));
 }
 
 Guest::~Guest() { CutPower(); }
@@ -71,6 +109,13 @@ std::vector<std::string> Guest::Arguments() const {
     words.insert(words.end(),
                  {"-netdev", options_.network + ",id=net", "-device", "virtio-net-pci,netdev=net"});
   }
+  if (!options_.files.empty()) {
+    // No second NVMe: which of two is nvme0 is not said.
+    words.insert(
+        words.end(),
+        {"-drive", absl::StrCat("file=", files_disk(), ",if=none,id=files,format=raw,readonly=on"),
+         "-device", "virtio-blk-pci,drive=files,serial=files"});
+  }
   return words;
 }
 
@@ -80,7 +125,9 @@ absl::Status Guest::Start() {
   const std::int64_t until_ns = NowNs() + kBootNs;
   if (absl::Status status = Connect(until_ns); !status.ok()) return status;
   absl::StatusOr<std::string> line = ReadLine(until_ns);
-  if (line.ok() && *line == "ready") return absl::OkStatus();
+  if (line.ok() && *line == "ready") {
+    return options_.files.empty() ? absl::OkStatus() : MountFiles();
+  }
   return WithContext(line.ok() ? absl::InternalError(*line) : line.status(),
                      absl::StrCat("boot ", options_.name, ", see ", console()));
 }

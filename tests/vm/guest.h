@@ -27,12 +27,18 @@ class Guest {
     int cpus = 2;
     // Ethernet between two guests, as QEMU's -netdev takes it, without its id; empty: none.
     std::string network;
+    // Folder of this host whose content, as it is at Boot, the guest finds read-only in kFiles;
+    // empty: none.
+    std::string files;
   };
   struct Result {
     int status = -1;
     // Standard output and error output.
     std::string output;
   };
+
+  // Where a guest finds Options::files.
+  static constexpr char kFiles[] = "/mnt";
 
   // Folder with the image, from the environment (FAULTLINE_VM_IMAGE); empty: none was made.
   static std::string ImageDir();
@@ -62,8 +68,11 @@ class Guest {
  private:
   Guest(Options options, std::string dir) : options_(std::move(options)), dir_(std::move(dir)) {}
   std::string disk() const { return dir_ + "/" + options_.name + ".qcow2"; }
+  std::string files_disk() const { return dir_ + "/" + options_.name + ".files"; }
   std::string socket() const { return dir_ + "/" + options_.name + ".port"; }
   std::vector<std::string> Arguments() const;
+  absl::Status MakeFilesDisk() const;
+  absl::Status MountFiles();
   absl::Status Connect(std::int64_t until_ns);
   // Up to and without the end of line.
   absl::StatusOr<std::string> ReadLine(std::int64_t until_ns);
