@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
+#include "base/systemd.h"
 #include "cli/systemd_scope.h"
 
 namespace faultline::cli {

@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/systemd_scope.h"
 
-#include <systemd/sd-bus.h>
-#include <systemd/sd-daemon.h>
-
 #include <fstream>
-#include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
-#include "base/status.h"
+#include "base/systemd.h"
 
 namespace faultline::cli {
 namespace {
 
-struct BusCloser {
-  void operator()(sd_bus* bus) const { sd_bus_flush_close_unref(bus); }
-};
+// Of the connection and of the scope: systemd may be busy with a reload.
+constexpr absl::Duration kPatience = absl::Seconds(5);
 
 // The first group of `pid` whose path ends with `unit`.
 std::string PathIn(const std::string& unit, pid_t pid) {
@@ -34,31 +29,22 @@ std::string PathIn(const std::string& unit, pid_t pid) {
 
 }  // namespace
 
-bool SystemdRuns() { return sd_booted() > 0; }
-
 absl::StatusOr<std::string> MoveToScope(const std::string& name, pid_t pid) {
-  sd_bus* opened = nullptr;
-  int result = sd_bus_open_system(&opened);
-  if (result < 0) return ErrnoStatus(-result, "connect to the system bus");
-  const std::unique_ptr<sd_bus, BusCloser> bus(opened);
+  absl::StatusOr<SystemdBus> bus = ConnectSystemd(kPatience);
+  if (!bus.ok()) return bus.status();
   const std::string flat = absl::StrReplaceAll(name, {{"/", "-"}});
   const std::string unit =
       absl::StrCat(absl::StartsWith(flat, "faultline-") ? "" : "faultline-", flat, ".scope");
   sd_bus_error error = SD_BUS_ERROR_NULL;
-  result = sd_bus_call_method(bus.get(), "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-                              "org.freedesktop.systemd1.Manager", "StartTransientUnit", &error,
-                              nullptr, "ssa(sv)a(sa(sv))", unit.c_str(), "fail", 3, "Description",
-                              "s", "Command started by faultline exec", "Delegate", "b", 1, "PIDs",
-                              "au", 1, static_cast<std::uint32_t>(pid), 0);
-  const std::string why = error.message == nullptr ? "" : error.message;
-  sd_bus_error_free(&error);
-  if (result < 0) {
-    const absl::Status status = ErrnoStatus(-result, "start scope " + unit);
-    return absl::Status(status.code(), why.empty() ? std::string(status.message())
-                                                   : absl::StrCat("start scope ", unit, ": ", why));
-  }
+  const int result =
+      sd_bus_call_method(bus->get(), kSystemdName, kSystemdPath, kSystemdManager,
+                         "StartTransientUnit", &error, nullptr, "ssa(sv)a(sa(sv))", unit.c_str(),
+                         "fail", 3, "Description", "s", "Command started by faultline exec",
+                         "Delegate", "b", 1, "PIDs", "au", 1, static_cast<std::uint32_t>(pid), 0);
+  const absl::Status started = SystemdStatus(result, &error, "start scope " + unit);
+  if (!started.ok()) return started;
   // The call returns when the job is queued; the process's own view tells when it is done.
-  const absl::Time deadline = absl::Now() + absl::Seconds(5);
+  const absl::Time deadline = absl::Now() + kPatience;
   while (absl::Now() < deadline) {
     std::string path = PathIn(unit, pid);
     if (!path.empty()) return path;

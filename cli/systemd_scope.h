@@ -12,9 +12,6 @@
 
 namespace faultline::cli {
 
-// Whether systemd is this machine's init, as sd_booted(3) tells.
-bool SystemdRuns();
-
 // Moves process `pid` into new scope faultline-`name`.scope with Delegate=yes; returns the control
 // group's path once the process is in it. systemd removes the scope after its last process.
 absl::StatusOr<std::string> MoveToScope(const std::string& name, pid_t pid);

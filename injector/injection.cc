@@ -122,6 +122,9 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(
   std::unique_ptr<Injection> injection(new Injection(host, clock));
   injection->FillState(**type, spec, commanded);
   injection->state_.set_cgroup(*cgroup);
+  absl::StatusOr<std::vector<std::uint64_t>> ids = host->GroupIds(*cgroup);
+  if (!ids.ok()) return ids.status();
+  injection->group_ids_ = std::move(*ids);
   parameters->WriteTo(injection->state_.mutable_spec());
   injection->fault_ = (*type)->make();
   const Request request{injection->state_.spec(), *parameters, *cgroup,
@@ -136,6 +139,7 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(
   }
   for (const std::unique_ptr<Lever>& lever : injection->levers_) {
     *injection->state_.add_changes() = lever->change();
+    for (std::string& note : lever->Notes()) injection->notes_.push_back(std::move(note));
   }
   for (v1::Dose& dose : injection->fault_->Baseline()) {
     *injection->state_.add_baseline() = std::move(dose);
@@ -216,14 +220,31 @@ absl::Status Injection::Confirm() {
   return absl::OkStatus();
 }
 
-absl::Status Injection::Verify() {
-  v1::Target target;
-  target.set_cgroup(state_.cgroup());
-  absl::Status status = host_->Resolve(target).status();
+absl::Status Injection::CheckTarget() const {
+  const absl::StatusOr<std::vector<std::uint64_t>> ids = host_->GroupIds(state_.cgroup());
+  if (absl::IsNotFound(ids.status())) return ids.status();
   // Whatever else of it cannot be read is the levers' to find out.
-  if (!absl::IsNotFound(status)) status = absl::OkStatus();
+  if (!ids.ok() || ids->size() != group_ids_.size()) return absl::OkStatus();
+  for (size_t i = 0; i < group_ids_.size(); ++i) {
+    // Of hierarchies only those count that have both: a group may leave one of them alone.
+    if (group_ids_[i] == 0 || ids->at(i) == 0 || ids->at(i) == group_ids_[i]) continue;
+    return absl::AbortedError(absl::StrCat("control group ", state_.cgroup(),
+                                           " was removed, and this is another of that name"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Injection::Verify() {
+  const absl::Status target = CheckTarget();
+  absl::Status status = target;
   for (const std::unique_ptr<Lever>& lever : levers_) {
     if (status.ok()) status = lever->Verify();
+  }
+  // Whether a unit is gone for good or comes back in a moment must not decide what is told of it.
+  const std::string& unit = state_.spec().target().unit();
+  if (!unit.empty() && (absl::IsNotFound(status) || !target.ok())) {
+    status = absl::AbortedError(
+        absl::StrCat("unit ", unit, " was stopped or restarted: ", status.message()));
   }
   lost_ = !status.ok();
   if (!lost_) held_ns_ = clock_->Now().boottime_ns;

@@ -43,7 +43,8 @@ class Injection {
   // failure Undo must follow.
   absl::Status Confirm();
 
-  // Aborted: something else changed the host under the fault. NotFound: the target has ended.
+  // Aborted: something else changed the host under the fault, or stopped or restarted the unit that
+  // is its target. NotFound: the target has ended.
   absl::Status Verify();
 
   // Takes the dose and the touches from the fault. True if the first touch became known by it.
@@ -76,6 +77,8 @@ class Injection {
   static void Stamp(v1::Edge* edge, const Instant& now, std::int64_t at_ns, std::int64_t error_ns);
   // Levers of a recovered fault are made when they are needed, again until it works.
   absl::Status MakeLevers();
+  // That the target is still the group that it was.
+  absl::Status CheckTarget() const;
   Hold InForce() const;
   bool RestoreAll(bool* interfered);
   void TakeDose(const Evidence& evidence);
@@ -90,6 +93,8 @@ class Injection {
   std::vector<std::unique_ptr<Lever>> levers_;
   v1::FaultState state_;
   std::vector<std::string> notes_;
+  // Host::GroupIds of the target when it was planned.
+  std::vector<std::uint64_t> group_ids_;
   // Of the last measurement: Evidence::missing and missing_what.
   std::string missing_;
   std::string missing_what_;

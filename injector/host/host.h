@@ -48,6 +48,9 @@ class Lever {
   // before Apply is ever called.
   virtual const v1::Change& change() const = 0;
 
+  // Sentences that a person should read before it is applied.
+  virtual std::vector<std::string> Notes() const { return {}; }
+
   // Brings `after` into force. A failure may leave it half applied: Restore follows.
   virtual absl::Status Apply() = 0;
 
@@ -120,8 +123,9 @@ class Host {
   // Every maker reads the state of before and changes nothing. FailedPrecondition: this host cannot
   // now; Unimplemented: this kernel cannot; NotFound: there is no such control group or device.
 
-  // Value of `file` of `controller` in control group `cgroup` becomes `value`: through libcgroup,
-  // v1 or v2, whichever owns the controller.
+  // Value of `file` of `controller` in control group `cgroup` becomes `value`: through systemd
+  // where the group is a unit's own and systemd keeps that value (host/units.h), otherwise through
+  // libcgroup, v1 or v2, whichever owns the controller.
   virtual LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
                               const std::string& file, const std::string& value) = 0;
   // All tasks of the group stop: v1's freezer or v2's cgroup.freeze.
@@ -139,8 +143,11 @@ class Host {
   // "v1" or "v2" of the hierarchy that owns `controller`. Unimplemented: none does.
   virtual absl::StatusOr<std::string> ControllerVersion(const std::string& controller) = 0;
   // The control group that a target names. NotFound: it does not exist; InvalidArgument: it is the
-  // root, which holds the whole machine.
+  // root, which holds the whole machine; FailedPrecondition: a unit, where there is no systemd.
   virtual absl::StatusOr<std::string> Resolve(const v1::Target& target) = 0;
+  // What tells the group from another of the same path: its id in each hierarchy, 0 where it is
+  // not. NotFound: it is in none.
+  virtual absl::StatusOr<std::vector<std::uint64_t>> GroupIds(const std::string& cgroup) = 0;
 
   // CPUs that are online.
   virtual int Cpus() = 0;

@@ -1,55 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/host/real_host.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <deque>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "injector/host/freezer.h"
 #include "injector/host/ledger.h"
 #include "injector/host/net.h"
+#include "injector/host/systemd_units.h"
 
 namespace faultline {
-namespace {
-
-// Depth below the root down to which a unit is looked for: slices nest, services do not.
-constexpr int kUnitDepth = 6;
-
-// Folders directly below `directory`.
-std::vector<std::string> Folders(const std::string& directory) {
-  std::vector<std::string> names;
-  DIR* open = ::opendir(directory.c_str());
-  if (open == nullptr) return names;
-  while (const dirent* entry = ::readdir(open)) {
-    const std::string name = entry->d_name;
-    if (entry->d_type == DT_DIR && name != "." && name != "..") names.push_back(name);
-  }
-  ::closedir(open);
-  return names;
-}
-
-// Path of the group called `unit` in the hierarchy mounted at `mount`, breadth first; empty if
-// there is none.
-std::string FindUnit(const std::string& mount, const std::string& unit) {
-  std::deque<std::pair<std::string, int>> queue{{"", 0}};
-  while (!queue.empty()) {
-    const auto [path, depth] = queue.front();
-    queue.pop_front();
-    for (const std::string& name : Folders(mount + path)) {
-      std::string below = absl::StrCat(path, "/", name);
-      if (name == unit) return below;
-      if (depth + 1 < kUnitDepth) queue.emplace_back(std::move(below), depth + 1);
-    }
-  }
-  return "";
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<RealHost>> RealHost::Create(Options options, Clock* clock) {
   absl::StatusOr<CgroupTree> tree = CgroupTree::Read(options.proc);
   if (!tree.ok()) return tree.status();
@@ -57,11 +20,15 @@ absl::StatusOr<std::unique_ptr<RealHost>> RealHost::Create(Options options, Cloc
   absl::StatusOr<std::unique_ptr<Cgroups>> cgroups = Cgroups::Create(&host->tree_);
   if (!cgroups.ok()) return cgroups.status();
   host->cgroups_ = std::move(*cgroups);
+  if (SystemdRuns()) host->units_ = std::make_unique<SystemdUnits>(host->cgroups_.get());
   return host;
 }
 
 LeverOr RealHost::CgroupValue(const std::string& cgroup, const std::string& controller,
                               const std::string& file, const std::string& value) {
+  const auto keeper = KeeperOf(cgroup, controller, file);
+  if (!keeper.ok()) return keeper.status();
+  if (*keeper) return MakeUnitValue(units_.get(), clock_, **keeper, controller, file, value);
   return cgroups_->ValueLever(cgroup, controller, file, value);
 }
 
@@ -88,7 +55,22 @@ absl::StatusOr<std::vector<std::unique_ptr<Lever>>> RealHost::Rate(const RateSpe
 absl::StatusOr<std::string> RealHost::ReadCgroup(const std::string& cgroup,
                                                  const std::string& controller,
                                                  const std::string& file) {
-  return cgroups_->Read(cgroup, controller, file);
+  absl::StatusOr<std::string> text = cgroups_->Read(cgroup, controller, file);
+  if (!absl::IsNotFound(text.status()) || !cgroups_->DirectoryOf(cgroup, controller).ok()) {
+    return text;
+  }
+  // Its controller is off, and systemd will turn it on for the fault.
+  const auto keeper = KeeperOf(cgroup, controller, file);
+  if (!keeper.ok()) return keeper.status();
+  if (*keeper) return std::string(kUnitDefault);
+  return text;
+}
+
+absl::StatusOr<std::optional<Units::Unit>> RealHost::KeeperOf(const std::string& cgroup,
+                                                              const std::string& controller,
+                                                              const std::string& file) const {
+  if (units_ == nullptr || !IsUnitValue(controller, file)) return std::optional<Units::Unit>();
+  return units_->Owner(cgroup);
 }
 
 absl::StatusOr<std::string> RealHost::ControllerVersion(const std::string& controller) {
@@ -123,13 +105,22 @@ absl::StatusOr<std::string> RealHost::ResolveUnit(const std::string& unit) const
     return absl::InvalidArgumentError(
         absl::StrCat("\"", unit, "\" is no unit: give its full name, like nginx.service"));
   }
-  for (const CgroupTree::Hierarchy& hierarchy : tree_.hierarchies()) {
-    const bool of_systemd = hierarchy.v2 || hierarchy.controllers.front() == "name=systemd";
-    if (!of_systemd) continue;
-    if (std::string path = FindUnit(hierarchy.mount, unit); !path.empty()) return path;
+  if (units_ == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is no unit ", unit,
+                     ": systemd is not the init of this host; name the control group instead "
+                     "(cgroup:/PATH), or a process in it (pid:NUMBER)"));
   }
-  return absl::NotFoundError(
-      absl::StrCat("unit ", unit, " has no control group: it is not running on this host"));
+  const absl::StatusOr<Units::Unit> found = units_->Named(unit);
+  if (absl::IsNotFound(found.status()) || (found.ok() && found->cgroup.empty())) {
+    return absl::NotFoundError(
+        absl::StrCat("unit ", unit,
+                     " has no control group: it is not running on this host (see "
+                     "`systemctl status ",
+                     unit, "`)"));
+  }
+  if (!found.ok()) return found.status();
+  return found->cgroup;
 }
 
 // Hierarchies may disagree on v1; the one that most faults need is asked first.
@@ -144,6 +135,16 @@ absl::StatusOr<std::string> RealHost::ResolvePid(pid_t pid) const {
     if (*found != "/") return found;
   }
   return path;
+}
+
+absl::StatusOr<std::vector<std::uint64_t>> RealHost::GroupIds(const std::string& cgroup) {
+  std::vector<std::uint64_t> ids;
+  for (const CgroupTree::Hierarchy& hierarchy : tree_.hierarchies()) {
+    const auto id = CgroupTree::IdOf(CgroupTree::Directory(hierarchy, cgroup));
+    ids.push_back(id.ok() ? *id : 0);
+  }
+  if (std::any_of(ids.begin(), ids.end(), [](std::uint64_t id) { return id != 0; })) return ids;
+  return absl::NotFoundError(absl::StrCat("there is no control group ", cgroup, " any more"));
 }
 
 int RealHost::Cpus() { return static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)); }
@@ -168,6 +169,11 @@ absl::Status RealHost::Probe(absl::string_view kind) {
 }
 
 LeverOr RealHost::Recover(const v1::Change& change) {
+  if (change.kind() == "cgroup_value" && change.has_unit()) {
+    if (units_ != nullptr) return RecoverUnitValue(units_.get(), clock_, change);
+    return absl::UnavailableError(
+        absl::StrCat("systemd does not run, so ", change.unit().unit(), " cannot be set back"));
+  }
   if (change.kind() == "cgroup_value") return cgroups_->RecoverValue(change);
   if (change.kind() == "freezer") return RecoverFreezer(cgroups_.get(), clock_, change);
   if (change.kind() == "helper") return RecoverLeak(cgroups_.get(), change);

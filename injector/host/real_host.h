@@ -4,7 +4,9 @@
 // Levers hold pointers into it, so it outlives them. Called under the controller's mutex.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "injector/host/cgroup.h"
 #include "injector/host/host.h"
 #include "injector/host/leak.h"
+#include "injector/host/units.h"
 
 namespace faultline {
 
@@ -40,6 +43,7 @@ class RealHost final : public Host {
                                          const std::string& file) override;
   absl::StatusOr<std::string> ControllerVersion(const std::string& controller) override;
   absl::StatusOr<std::string> Resolve(const v1::Target& target) override;
+  absl::StatusOr<std::vector<std::uint64_t>> GroupIds(const std::string& cgroup) override;
   int Cpus() override;
   bool HasProcess(const std::string& cgroup) override;
   absl::Status Probe(absl::string_view kind) override;
@@ -54,11 +58,17 @@ class RealHost final : public Host {
   absl::StatusOr<std::string> ResolveCgroup(const std::string& path) const;
   absl::StatusOr<std::string> ResolveUnit(const std::string& unit) const;
   absl::StatusOr<std::string> ResolvePid(pid_t pid) const;
+  // The unit that systemd keeps `file` of `cgroup` for; none: a write to the file stays.
+  absl::StatusOr<std::optional<Units::Unit>> KeeperOf(const std::string& cgroup,
+                                                      const std::string& controller,
+                                                      const std::string& file) const;
 
   const Options options_;
   Clock* const clock_;
   const CgroupTree tree_;
   std::unique_ptr<Cgroups> cgroups_;
+  // Null: systemd is not this host's init.
+  std::unique_ptr<Units> units_;
 };
 
 // Name of this boot: /proc/sys/kernel/random/boot_id.

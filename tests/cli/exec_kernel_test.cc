@@ -15,8 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "base/systemd.h"
 #include "cli/cgroup_exec.h"
-#include "cli/systemd_scope.h"
 #include "tests/child.h"
 
 namespace faultline::cli {

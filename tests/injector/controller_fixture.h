@@ -104,6 +104,25 @@ class ControllerWorld {
     return spec;
   }
 
+  // Makes it a host with systemd, which runs FakeUnits::kUnit. `with_controller`: cpu is on for it.
+  void RunUnit(bool with_controller) {
+    host.cpu_version = "v2";
+    host.AddGroup(FakeUnits::kGroup);
+    for (const char* group : {"/system.slice", FakeUnits::kGroup}) {
+      host.values[absl::StrCat(group, " memory:memory.max")] = "max";
+      host.values[absl::StrCat(group, " memory:memory.current")] = "1000000";
+    }
+    host.units.Start(with_controller);
+  }
+
+  // A fault on that unit.
+  static v1::FaultSpec UnitSpec(const std::string& type, const std::string& cpus = "0.5") {
+    v1::FaultSpec spec = Spec(type, "a");
+    spec.mutable_target()->set_unit(FakeUnits::kUnit);
+    if (type == "cpu.limit") (*spec.mutable_parameters())["cpus"] = cpus;
+    return spec;
+  }
+
   // As List shows it; PHASE_UNSPECIFIED if it is unknown.
   v1::FaultState Find(const std::string& id) const {
     const v1::ListResponse list = controller->List(false);

@@ -157,7 +157,8 @@ v1::Change MakeChange(const char* kind, const std::string& object, const std::st
 
 }  // namespace
 
-FakeHost::FakeHost(Clock* clock) : clock_(clock) {
+FakeHost::FakeHost(Clock* clock)
+    : units(&values, [this](const std::string& step) { return Step(step); }), clock_(clock) {
   for (const char* group : {"/web", "/db", "/web/worker"}) AddGroup(group);
 }
 
@@ -178,6 +179,7 @@ std::string FakeHost::Digest() const {
   for (const auto& [key, value] : values) absl::StrAppend(&text, key, "=", value, "\n");
   for (const std::string& id : helpers) absl::StrAppend(&text, "helper ", id, "\n");
   for (const std::string& id : links) absl::StrAppend(&text, "link ", id, "\n");
+  text += units.Digest();
   return text;
 }
 
@@ -185,6 +187,11 @@ LeverOr FakeHost::CgroupValue(const std::string& cgroup, const std::string& cont
                               const std::string& file, const std::string& value) {
   absl::StatusOr<std::string> before = ReadCgroup(cgroup, controller, file);
   if (!before.ok()) return before.status();
+  if (IsUnitValue(controller, file)) {
+    const auto unit = units.Owner(cgroup);
+    if (!unit.ok()) return unit.status();
+    if (*unit) return MakeUnitValue(&units, units.clock(), **unit, controller, file, value);
+  }
   return std::make_unique<FakeValue>(
       this,
       MakeChange("cgroup_value", cgroup, absl::StrCat(controller, ":", file), *before, value));
@@ -227,19 +234,33 @@ absl::StatusOr<std::string> FakeHost::ReadCgroup(const std::string& cgroup,
                         throttled_ns, "\n");
   }
   const auto at = values.find(absl::StrCat(cgroup, " ", controller, ":", file));
+  if (at == values.end() && IsUnitValue(controller, file) && units.Has(cgroup)) return kUnitDefault;
   if (at == values.end()) return absl::NotFoundError(absl::StrCat(cgroup, " has no ", file));
   return at->second;
 }
 
 absl::StatusOr<std::string> FakeHost::ControllerVersion(const std::string& /*controller*/) {
-  return std::string("v1");
+  return cpu_version;
 }
 
 absl::StatusOr<std::string> FakeHost::Resolve(const v1::Target& target) {
+  if (target.has_unit()) {
+    const absl::StatusOr<Units::Unit> unit = units.Named(target.unit());
+    if (!unit.ok()) return unit.status();
+    return unit->cgroup;
+  }
   if (target.cgroup() == "/") return absl::InvalidArgumentError("that is the whole machine");
   const bool exists = values.count(target.cgroup() + " freezer.state") == 1;
   if (exists && removed.count(target.cgroup()) == 0) return target.cgroup();
   return absl::NotFoundError(absl::StrCat("there is no control group ", target.cgroup()));
+}
+
+absl::StatusOr<std::vector<std::uint64_t>> FakeHost::GroupIds(const std::string& cgroup) {
+  if (cgroup == FakeUnits::kGroup && !units.Has(cgroup)) {
+    return absl::NotFoundError(absl::StrCat(cgroup, " is gone"));
+  }
+  if (removed.count(cgroup) == 1) return absl::NotFoundError(absl::StrCat(cgroup, " is gone"));
+  return std::vector<std::uint64_t>{ids.count(cgroup) == 0 ? 1 : ids.at(cgroup) + 1};
 }
 
 absl::Status FakeHost::Probe(absl::string_view kind) {
@@ -249,6 +270,7 @@ absl::Status FakeHost::Probe(absl::string_view kind) {
 
 LeverOr FakeHost::Recover(const v1::Change& change) {
   if (absl::Status status = Step("make"); !status.ok()) return status;
+  if (change.has_unit()) return RecoverUnitValue(&units, units.clock(), change);
   if (change.kind() == "helper") return std::make_unique<FakeThing>(this, change, &helpers);
   if (change.kind() == "link") return std::make_unique<FakeLink>(this, change, true);
   return std::make_unique<FakeValue>(this, change);

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "injector/host/host.h"
+#include "tests/injector/fake_units.h"
 
 namespace faultline {
 
@@ -30,6 +31,8 @@ class FakeHost final : public Host {
   // A process that dies takes its links along; values and helpers stay.
   void ProcessDied() { links.clear(); }
   void AddGroup(const std::string& path);
+  // The group is removed and made again, with its values as they were.
+  void Remake(const std::string& path) { ++ids[path]; }
 
   // "/web cpu:cpu.cfs_quota_us" to its value.
   std::map<std::string, std::string> values;
@@ -51,6 +54,12 @@ class FakeHost final : public Host {
   std::set<std::string> empty;
   // Groups that are gone.
   std::set<std::string> removed;
+  // Of groups that were made again.
+  std::map<std::string, std::uint64_t> ids;
+  // Who owns the cpu controller; "v2" on a host with systemd.
+  std::string cpu_version = "v1";
+  // Its units, whose groups' values they keep.
+  FakeUnits units;
 
   LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
                       const std::string& file, const std::string& value) override;
@@ -62,6 +71,7 @@ class FakeHost final : public Host {
                                          const std::string& file) override;
   absl::StatusOr<std::string> ControllerVersion(const std::string& controller) override;
   absl::StatusOr<std::string> Resolve(const v1::Target& target) override;
+  absl::StatusOr<std::vector<std::uint64_t>> GroupIds(const std::string& cgroup) override;
   int Cpus() override { return 4; }
   bool HasProcess(const std::string& cgroup) override { return empty.count(cgroup) == 0; }
   absl::Status Probe(absl::string_view kind) override;

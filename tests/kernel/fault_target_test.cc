@@ -4,6 +4,7 @@
 // the way and what to do.
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
+#include "base/systemd.h"
 #include "tests/kernel/fault_network.h"
 
 namespace faultline {
@@ -109,6 +110,18 @@ TEST_F(Target, ProtectedGroupIsRefused_AsNotAllowedHere) {
   const absl::Status refused = injector_.Inject(Any("cpu.limit", "c", group_->path())).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
   EXPECT_TRUE(absl::StrContains(refused.message(), "this host's owner protects"));
+}
+
+TEST_F(Target, UnitWithoutSystemdIsRefused_AndSaysWhatToName) {
+  if (SystemdRuns()) GTEST_SKIP() << "systemd is the init here; tests/vm has faults on its units";
+  v1::FaultSpec spec = Any("cpu.limit", "u", "");
+  spec.mutable_target()->set_unit("nginx.service");
+  const absl::Status refused = injector_.Inject(spec).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_EQ(
+      refused.message(),
+      "there is no unit nginx.service: systemd is not the init of this host; name the control "
+      "group instead (cgroup:/PATH), or a process in it (pid:NUMBER)");
 }
 
 // What is refused in any case is not offered as "degraded".

@@ -15,9 +15,11 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -114,12 +116,28 @@ inline std::string QdiscDigest(const std::set<int>& ifindexes) {
   return text;
 }
 
+// What systemd was told of units for this boot: files with their text, and folders.
+inline std::string UnitDigest() {
+  std::set<std::string> lines;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator at("/run/systemd/system.control", error), end;
+       !error && at != end; at.increment(error)) {
+    std::ifstream in(at->path());
+    lines.insert(absl::StrCat(at->path().string(), " ",
+                              std::string{std::istreambuf_iterator<char>(in), {}}, "\n"));
+  }
+  std::string text;
+  for (const std::string& line : lines) text += line;
+  return text;
+}
+
 // All of it for `group`, helpers of any fault on it (by a word in their arguments), and devices.
 inline std::string HostDigest(const TestCgroup& group, const std::string& helper_word,
                               const std::set<int>& ifindexes = {}) {
   const absl::StatusOr<cgroup_key> key = group.Key("");
   return absl::StrCat(CgroupDigest(group), "helpers=", CountHelpers(helper_word), "\n",
-                      LinkDigest(key.ok() ? key->id : 0, ifindexes), QdiscDigest(ifindexes));
+                      LinkDigest(key.ok() ? key->id : 0, ifindexes), QdiscDigest(ifindexes),
+                      UnitDigest());
 }
 
 }  // namespace faultline

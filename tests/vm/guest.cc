@@ -11,6 +11,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -24,12 +26,26 @@ namespace faultline {
 namespace {
 
 constexpr char kQemu[] = "/usr/bin/qemu-system-x86_64";
+constexpr char kMakeFilesystem[] = "/sbin/mke2fs";
 constexpr std::int64_t kBootNs = 120 * kNsPerSecond;
 constexpr std::int64_t kRetryNs = 100 * kNsPerMs;
 
 std::int64_t NowNs() { return Clock::System().Now().boottime_ns; }
 
 void Pause() { Clock::System().WaitUntil(NowNs() + kRetryNs, {}); }
+
+// KiB that a file system needs for `folder`: whole blocks, an inode each, and its own tables.
+std::uintmax_t FilesystemKib(const std::string& folder) {
+  std::uintmax_t kib = 4096;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;
+    const bool file = at->is_regular_file(ignored);
+    kib += 8 + (file ? std::filesystem::file_size(at->path(), ignored) * 11 / 10 / 1024 : 0);
+  }
+  return kib;
+}
 
 }  // namespace
 
@@ -40,30 +56,38 @@ std::string Guest::ImageDir() {
 
 absl::StatusOr<std::unique_ptr<Guest>> Guest::Boot(const Options& options, const std::string& dir) {
   std::unique_ptr<Guest> guest(new Guest(options, dir));
-  if (absl::Status status = guest->Make(); !status.ok()) return status;
+  std::string said;
+  const int made = RunToEnd({"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
+                             ImageDir() + "/disk.img", guest->disk()},
+                            &said);
+  if (made != 0) return absl::InternalError(absl::StrCat("make a disk: ", said));
+  if (!options.files.empty()) {
+    if (absl::Status status = guest->MakeFilesDisk(); !status.ok()) return status;
+  }
   if (absl::Status status = guest->Start(); !status.ok()) return status;
   return guest;
 }
 
-Guest::~Guest() { CutPower(); }
-
-absl::Status Guest::Make() const {
+absl::Status Guest::MakeFilesDisk() const {
   std::string said;
-  const std::string image = ImageDir() + "/disk.img";
-  if (RunToEnd(
-          {"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image, disk()},
-          &said) != 0) {
-    return absl::InternalError(absl::StrCat("make a disk: ", said));
-  }
-  if (options_.files.empty()) return absl::OkStatus();
-  // It is written to by nobody, so it needs no journal.
-  if (RunToEnd({"/usr/sbin/mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", options_.files,
-                files(), "256M"},
-               &said) != 0) {
-    return absl::InternalError(absl::StrCat("make a disk of ", options_.files, ": ", said));
-  }
-  return absl::OkStatus();
+  const int made =
+      RunToEnd({kMakeFilesystem, "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d",
+                options_.files, files_disk(), absl::StrCat(FilesystemKib(options_.files), "k")},
+               &said);
+  if (made == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("make a disk of ", options_.files, ": ", said));
 }
+
+absl::Status Guest::MountFiles() {
+  const std::string command =
+      absl::StrCat("udevadm settle; mount -o ro /dev/disk/by-id/virtio-files ", kFiles);
+  const absl::StatusOr<Result> mounted = Run(command, 30 * kNsPerSecond);
+  if (!mounted.ok()) return mounted.status();
+  if (mounted->status == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("mount files in ", options_.name, ": ", mounted->output));
+}
+
+Guest::~Guest() { CutPower(); }
 
 std::vector<std::string> Guest::Arguments() const {
   std::vector<std::string> words{
@@ -79,17 +103,18 @@ std::vector<std::string> Guest::Arguments() const {
       "nvme,drive=disk,serial=faultline", "-device", "virtio-serial-pci", "-chardev",
       absl::StrCat("socket,id=port,path=", socket(), ",server=on,wait=off"), "-device",
       "virtserialport,chardev=port,name=faultline"};
-  if (!options_.files.empty()) {
-    words.insert(
-        words.end(),
-        {"-drive", absl::StrCat("file=", files(), ",if=none,id=files,format=raw,readonly=on"),
-         "-device", "nvme,drive=files,serial=files"});
-  }
   if (options_.network.empty()) {
     words.insert(words.end(), {"-nic", "none"});
   } else {
     words.insert(words.end(),
                  {"-netdev", options_.network + ",id=net", "-device", "virtio-net-pci,netdev=net"});
+  }
+  if (!options_.files.empty()) {
+    // No second NVMe: which of two is nvme0 is not said.
+    words.insert(
+        words.end(),
+        {"-drive", absl::StrCat("file=", files_disk(), ",if=none,id=files,format=raw,readonly=on"),
+         "-device", "virtio-blk-pci,drive=files,serial=files"});
   }
   return words;
 }
@@ -100,17 +125,11 @@ absl::Status Guest::Start() {
   const std::int64_t until_ns = NowNs() + kBootNs;
   if (absl::Status status = Connect(until_ns); !status.ok()) return status;
   absl::StatusOr<std::string> line = ReadLine(until_ns);
-  if (line.ok() && *line == "ready") return Mount();
+  if (line.ok() && *line == "ready") {
+    return options_.files.empty() ? absl::OkStatus() : MountFiles();
+  }
   return WithContext(line.ok() ? absl::InternalError(*line) : line.status(),
                      absl::StrCat("boot ", options_.name, ", see ", console()));
-}
-
-absl::Status Guest::Mount() {
-  if (options_.files.empty()) return absl::OkStatus();
-  const absl::StatusOr<Result> mounted =
-      Run("mkdir -p /run/files && mount -o ro /dev/nvme1n1 /run/files", kBootNs);
-  if (!mounted.ok()) return mounted.status();
-  return mounted->status == 0 ? absl::OkStatus() : absl::InternalError(mounted->output);
 }
 
 absl::Status Guest::Connect(std::int64_t until_ns) {

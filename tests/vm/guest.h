@@ -27,7 +27,8 @@ class Guest {
     int cpus = 2;
     // Ethernet between two guests, as QEMU's -netdev takes it, without its id; empty: none.
     std::string network;
-    // Folder of the host whose files the guest finds in /run/files, read-only; empty: none.
+    // Folder of this host whose content, as it is at Boot, the guest finds read-only in kFiles;
+    // empty: none.
     std::string files;
   };
   struct Result {
@@ -35,6 +36,9 @@ class Guest {
     // Standard output and error output.
     std::string output;
   };
+
+  // Where a guest finds Options::files.
+  static constexpr char kFiles[] = "/mnt";
 
   // Folder with the image, from the environment (FAULTLINE_VM_IMAGE); empty: none was made.
   static std::string ImageDir();
@@ -64,13 +68,12 @@ class Guest {
  private:
   Guest(Options options, std::string dir) : options_(std::move(options)), dir_(std::move(dir)) {}
   std::string disk() const { return dir_ + "/" + options_.name + ".qcow2"; }
-  std::string files() const { return dir_ + "/" + options_.name + ".files"; }
+  std::string files_disk() const { return dir_ + "/" + options_.name + ".files"; }
   std::string socket() const { return dir_ + "/" + options_.name + ".port"; }
-  // The disks that it needs.
-  absl::Status Make() const;
   std::vector<std::string> Arguments() const;
+  absl::Status MakeFilesDisk() const;
+  absl::Status MountFiles();
   absl::Status Connect(std::int64_t until_ns);
-  absl::Status Mount();
   // Up to and without the end of line.
   absl::StatusOr<std::string> ReadLine(std::int64_t until_ns);
   absl::Status Fill(std::int64_t until_ns);

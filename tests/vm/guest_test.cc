@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <string>
+
 #include "base/clock.h"
 
 namespace faultline {
@@ -15,6 +19,10 @@ TEST_P(GuestTest, BootsItsKernel_AnswersCommands_AndKeepsItsDiskOverAPowerCut) {
   const TempDir dir;
   Guest::Options options;
   options.kernel = GetParam();
+  options.files = dir.path() + "/files";
+  std::filesystem::create_directory(options.files);
+  std::ofstream(options.files + "/program") << "#!/bin/sh\necho from the host\n";
+  std::filesystem::permissions(options.files + "/program", std::filesystem::perms::owner_all);
   auto guest = Guest::Boot(options, dir.path());
   ASSERT_TRUE(guest.ok()) << guest.status();
   const auto release =
@@ -28,12 +36,15 @@ TEST_P(GuestTest, BootsItsKernel_AnswersCommands_AndKeepsItsDiskOverAPowerCut) {
   ASSERT_TRUE(failed.ok()) << failed.status();
   EXPECT_EQ(failed->status, 3);
   EXPECT_EQ(failed->output, "no\n");
+  const auto program = (*guest)->Run(std::string(Guest::kFiles) + "/program", 20 * kNsPerSecond);
+  ASSERT_TRUE(program.ok()) << program.status();
+  EXPECT_EQ(program->output, "from the host\n");
   (*guest)->CutPower();
   EXPECT_FALSE((*guest)->Run("true", kNsPerSecond).ok());
   ASSERT_TRUE((*guest)->Start().ok());
-  const auto kept = (*guest)->Run("cat /root/file", 20 * kNsPerSecond);
+  const auto kept = (*guest)->Run("cat /root/file; /mnt/program", 20 * kNsPerSecond);
   ASSERT_TRUE(kept.ok()) << kept.status();
-  EXPECT_EQ(kept->output, "here\n");
+  EXPECT_EQ(kept->output, "here\nfrom the host\n");
   EXPECT_TRUE((*guest)->PowerOff().ok());
 }
 

@@ -29,7 +29,7 @@ void MachineTest::Boot(const std::string& kernel) {
 }
 
 void MachineTest::Install() {
-  Do("dpkg -i /run/files/*.deb");
+  Do("dpkg -i /mnt/*.deb");
   Do("echo 'enabled: true' >> /etc/faultline/injector.yaml");
   Do("systemctl start nginx && systemctl restart faultline-injector");
 }

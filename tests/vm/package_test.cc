@@ -34,7 +34,7 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   if (guest_ == nullptr) return;
   Do("systemctl start nginx");
   Do(absl::StrCat("NAME=before; ", kDigest));
-  Do("dpkg -i /run/files/*.deb");
+  Do("dpkg -i /mnt/*.deb");
   Do("systemctl is-active faultline-agent faultline-collector");
   EXPECT_THAT(Fail("systemctl is-enabled faultline-injector"), HasSubstr("disabled"));
   Fail("systemctl is-active faultline-injector");
@@ -61,7 +61,7 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
 
   // An upgrade ends what is active and keeps what the administrator wrote.
   StartLimit();
-  Do("dpkg -i /run/files/faultline*.deb");
+  Do("dpkg -i /mnt/faultline*.deb");
   EXPECT_EQ(Do(kMax), "max 100000\n");
   EXPECT_THAT(Do("cat /etc/faultline/injector.yaml"), HasSubstr("enabled: true"));
   Do("systemctl is-active faultline-agent faultline-collector faultline-injector");
@@ -76,7 +76,7 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
 TEST_F(PackageTest, Units_AreSandboxed) {
   Boot();
   if (guest_ == nullptr) return;
-  Do("dpkg -i /run/files/*.deb");
+  Do("dpkg -i /mnt/*.deb");
   for (const auto& [service, most] :
        {std::pair("agent", 2.5), std::pair("injector", 2.5), std::pair("collector", 1.5)}) {
     const std::string score =

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "injector/host/systemd_units.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/status.h"
+
+namespace faultline {
+namespace {
+
+// The controller's mutex is held meanwhile, and other faults have deadlines. What takes longer (a
+// daemon-reload of a large system) is tried again.
+constexpr absl::Duration kPatience = absl::Seconds(1);
+// Every fault on a unit would wait as long, one after the other.
+constexpr std::int64_t kSilenceNs = kNsPerSecond / 2;
+
+constexpr char kUnitInterface[] = "org.freedesktop.systemd1.Unit";
+constexpr char kCpu[] = "cpu";
+
+struct Free {
+  void operator()(char* text) const { std::free(text); }
+};
+using BusText = std::unique_ptr<char, Free>;
+
+struct MessageFree {
+  void operator()(sd_bus_message* message) const { sd_bus_message_unref(message); }
+};
+using Message = std::unique_ptr<sd_bus_message, MessageFree>;
+
+// "nginx.service": its cgroup properties are in "org.freedesktop.systemd1.Service".
+std::string InterfaceOf(const std::string& unit) {
+  std::string type = unit.substr(unit.rfind('.') + 1);
+  if (!type.empty()) type[0] = absl::ascii_toupper(static_cast<unsigned char>(type[0]));
+  return absl::StrCat(kSystemdName, ".", type);
+}
+
+absl::StatusOr<std::string> PathOf(const std::string& unit) {
+  char* path = nullptr;
+  const int result = sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit.c_str(), &path);
+  const BusText owned(path);
+  if (result < 0) return ErrnoStatus(-result, absl::StrCat("name unit ", unit));
+  return std::string(path);
+}
+
+absl::Status Append(sd_bus_message* message, const std::string& unit,
+                    absl::Span<const Units::Setting> settings) {
+  int result = sd_bus_message_append(message, "sb", unit.c_str(), 1);
+  if (result >= 0) result = sd_bus_message_open_container(message, 'a', "(sv)");
+  for (const Units::Setting& setting : settings) {
+    if (result < 0) break;
+    result = sd_bus_message_append(message, "(sv)", setting.property.c_str(), "t", setting.value);
+  }
+  if (result >= 0) result = sd_bus_message_close_container(message);
+  return ErrnoStatus(result < 0 ? -result : 0, "compose a message for systemd");
+}
+
+}  // namespace
+
+absl::Status SystemdUnits::Told(int result, sd_bus_error* error, absl::string_view what) {
+  if (result == -ETIMEDOUT) {
+    silent_until_ns_ = Clock::System().Now().boottime_ns + kSilenceNs;
+  }
+  return SystemdStatus(result, error, what);
+}
+
+absl::StatusOr<sd_bus*> SystemdUnits::Bus() {
+  if (Clock::System().Now().boottime_ns < silent_until_ns_) {
+    return absl::UnavailableError("systemd did not answer a moment ago; it is asked again soon");
+  }
+  if (bus_ != nullptr && sd_bus_is_open(bus_.get()) > 0) {
+    // Takes in what came late, and the end of the connection.
+    while (sd_bus_process(bus_.get(), nullptr) > 0) {
+    }
+    if (sd_bus_is_open(bus_.get()) > 0) return bus_.get();
+  }
+  absl::StatusOr<SystemdBus> bus = ConnectSystemd(kPatience);
+  if (!bus.ok()) {
+    silent_until_ns_ = Clock::System().Now().boottime_ns + kSilenceNs;
+    return bus.status();
+  }
+  bus_ = std::move(*bus);
+  return bus_.get();
+}
+
+absl::StatusOr<std::string> SystemdUnits::Ask(const char* method, const std::string& argument) {
+  absl::StatusOr<sd_bus*> bus = Bus();
+  if (!bus.ok()) return bus.status();
+  sd_bus_error error = SD_BUS_ERROR_NULL;
+  sd_bus_message* reply = nullptr;
+  int result = sd_bus_call_method(*bus, kSystemdName, kSystemdPath, kSystemdManager, method, &error,
+                                  &reply, "s", argument.c_str());
+  const Message owned(reply);
+  absl::Status status = Told(result, &error, absl::StrCat("ask systemd for ", argument));
+  if (!status.ok()) return status;
+  const char* path = nullptr;
+  result = sd_bus_message_read(reply, "o", &path);
+  if (result < 0) return ErrnoStatus(-result, "read systemd's answer");
+  return std::string(path);
+}
+
+absl::StatusOr<std::string> SystemdUnits::Text(const std::string& path,
+                                               const std::string& interface, const char* property) {
+  absl::StatusOr<sd_bus*> bus = Bus();
+  if (!bus.ok()) return bus.status();
+  sd_bus_error error = SD_BUS_ERROR_NULL;
+  char* text = nullptr;
+  const int result = sd_bus_get_property_string(*bus, kSystemdName, path.c_str(), interface.c_str(),
+                                                property, &error, &text);
+  const BusText owned(text);
+  absl::Status status = Told(result, &error, absl::StrCat("ask systemd for ", property));
+  if (!status.ok()) return status;
+  return std::string(text);
+}
+
+absl::StatusOr<Units::Unit> SystemdUnits::Describe(const std::string& path) {
+  Unit unit;
+  absl::StatusOr<std::string> id = Text(path, kUnitInterface, "Id");
+  if (!id.ok()) return id.status();
+  unit.id = *id;
+  absl::StatusOr<std::string> cgroup = Text(path, InterfaceOf(unit.id), "ControlGroup");
+  // A target or a timer has none.
+  if (cgroup.ok()) unit.cgroup = *cgroup;
+  absl::StatusOr<sd_bus*> bus = Bus();
+  if (!bus.ok()) return bus.status();
+  sd_bus_error error = SD_BUS_ERROR_NULL;
+  int transient = 0;
+  const int result = sd_bus_get_property_trivial(*bus, kSystemdName, path.c_str(), kUnitInterface,
+                                                 "Transient", &error, 'b', &transient);
+  absl::Status status = Told(result, &error, absl::StrCat("ask systemd about ", unit.id));
+  if (!status.ok()) return status;
+  unit.transient = transient != 0;
+  return unit;
+}
+
+absl::StatusOr<Units::Unit> SystemdUnits::Named(const std::string& name) {
+  absl::StatusOr<std::string> path = Ask("GetUnit", name);
+  if (!path.ok()) return path.status();
+  return Describe(*path);
+}
+
+absl::StatusOr<std::optional<Units::Unit>> SystemdUnits::Owner(const std::string& cgroup) {
+  const absl::StatusOr<std::string> path = Ask("GetUnitByControlGroup", cgroup);
+  if (absl::IsNotFound(path.status())) return std::optional<Unit>();
+  if (!path.ok()) return path.status();
+  absl::StatusOr<Unit> unit = Describe(*path);
+  if (!unit.ok()) return unit.status();
+  if (unit->cgroup != cgroup) return std::optional<Unit>();
+  return std::optional<Unit>(*std::move(unit));
+}
+
+absl::StatusOr<std::vector<std::uint64_t>> SystemdUnits::Get(
+    const std::string& unit, absl::Span<const std::string> properties) {
+  const absl::StatusOr<std::string> path = PathOf(unit);
+  if (!path.ok()) return path.status();
+  const absl::StatusOr<std::string> loaded = Text(*path, kUnitInterface, "LoadState");
+  if (!loaded.ok()) return loaded.status();
+  if (*loaded != "loaded") {
+    return absl::NotFoundError(absl::StrCat("unit ", unit, " is ", *loaded, " to systemd"));
+  }
+  std::vector<std::uint64_t> values;
+  for (const std::string& property : properties) {
+    const absl::StatusOr<sd_bus*> bus = Bus();
+    if (!bus.ok()) return bus.status();
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    std::uint64_t value = 0;
+    const int result =
+        sd_bus_get_property_trivial(*bus, kSystemdName, path->c_str(), InterfaceOf(unit).c_str(),
+                                    property.c_str(), &error, 't', &value);
+    absl::Status status =
+        Told(result, &error, absl::StrCat("ask systemd for ", property, " of ", unit));
+    if (!status.ok()) return status;
+    values.push_back(value);
+  }
+  return values;
+}
+
+absl::Status SystemdUnits::Set(const std::string& unit, absl::Span<const Setting> settings) {
+  const absl::StatusOr<sd_bus*> bus = Bus();
+  if (!bus.ok()) return bus.status();
+  sd_bus_message* made = nullptr;
+  int result = sd_bus_message_new_method_call(*bus, &made, kSystemdName, kSystemdPath,
+                                              kSystemdManager, "SetUnitProperties");
+  const Message message(made);
+  if (result < 0) return ErrnoStatus(-result, "compose a message for systemd");
+  if (absl::Status status = Append(made, unit, settings); !status.ok()) return status;
+  sd_bus_error error = SD_BUS_ERROR_NULL;
+  result = sd_bus_call(*bus, made, 0, &error, nullptr);
+  return Told(result, &error, absl::StrCat("set properties of ", unit));
+}
+
+absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadGroup(const std::string& cgroup,
+                                                                   const std::string& file) {
+  const absl::StatusOr<std::string> directory = cgroups_->DirectoryOf(cgroup, kCpu);
+  if (!directory.ok()) return directory.status();
+  absl::StatusOr<std::string> text = cgroups_->Read(cgroup, kCpu, file);
+  if (text.ok()) return std::optional<std::string>(*std::move(text));
+  // The file is missing, and its group is not.
+  if (absl::IsNotFound(text.status()) && HasFolder(*directory)) return std::optional<std::string>();
+  return text.status();
+}
+
+absl::Status SystemdUnits::WriteGroup(const std::string& cgroup, const std::string& file,
+                                      const std::string& value) {
+  return cgroups_->Write(cgroup, kCpu, file, value);
+}
+
+absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadFile(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return std::optional<std::string>();
+  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("open ", path));
+  std::string text;
+  char buffer[4096];
+  ssize_t size = 0;
+  while ((size = ::read(fd, buffer, sizeof(buffer))) > 0) {
+    text.append(buffer, static_cast<size_t>(size));
+  }
+  const int error = size < 0 ? errno : 0;
+  ::close(fd);
+  if (error != 0) return ErrnoStatus(error, absl::StrCat("read ", path));
+  return std::optional<std::string>(std::move(text));
+}
+
+absl::Status SystemdUnits::WriteFile(const std::string& path, const std::string& text) {
+  // No ".conf" at its end: systemd does not read it.
+  const std::string beside = path + ".faultline";
+  const int fd = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("open ", beside));
+  const ssize_t written = ::write(fd, text.data(), text.size());
+  int error = written < 0 ? errno : 0;
+  if (error == 0 && static_cast<size_t>(written) != text.size()) error = ENOSPC;
+  // Of systemd's own drop-ins, whatever our umask.
+  if (error == 0 && ::fchmod(fd, 0644) != 0) error = errno;
+  ::close(fd);
+  if (error == 0 && ::rename(beside.c_str(), path.c_str()) != 0) error = errno;
+  if (error != 0) ::unlink(beside.c_str());
+  return ErrnoStatus(error, absl::StrCat("write ", path));
+}
+
+absl::Status SystemdUnits::RemoveFile(const std::string& path) {
+  const bool gone = ::unlink(path.c_str()) == 0 || errno == ENOENT;
+  return ErrnoStatus(gone ? 0 : errno, absl::StrCat("remove ", path));
+}
+
+bool SystemdUnits::HasFolder(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+void SystemdUnits::RemoveFolder(const std::string& path) { ::rmdir(path.c_str()); }
+
+}  // namespace faultline

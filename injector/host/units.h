@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Values of control groups that systemd owns. A write of ours would be reverted in silence by the
+// next daemon-reload, so systemd is told to make the change (SetUnitProperties, for this boot only)
+// and the control group's file is only read, to see that it did. It writes a drop-in for each
+// property, which undo unlinks again, after the saved values were set back; it never reverts the
+// unit, because that takes the administrator's drop-ins along. One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/clock.h"
+#include "injector/host/host.h"
+
+namespace faultline {
+
+// systemd, the control groups of its units and the folders of its drop-ins, as the lever needs
+// them. The tests bring their own.
+class Units {
+ public:
+  struct Unit {
+    // Its own name, where the one that was asked for is an alias.
+    std::string id;
+    // Empty: it is not running.
+    std::string cgroup;
+    // Made by a program, not by a file: its drop-ins are elsewhere.
+    bool transient = false;
+  };
+  struct Setting {
+    std::string property;
+    std::uint64_t value = 0;
+  };
+
+  virtual ~Units() = default;
+
+  // NotFound: systemd has no such unit.
+  virtual absl::StatusOr<Unit> Named(const std::string& name) = 0;
+  // The unit whose own group `cgroup` is; none: the group is nobody's, or below a unit's.
+  virtual absl::StatusOr<std::optional<Unit>> Owner(const std::string& cgroup) = 0;
+
+  // Values of `properties`, in their order. NotFound: there is no such unit any more.
+  virtual absl::StatusOr<std::vector<std::uint64_t>> Get(
+      const std::string& unit, absl::Span<const std::string> properties) = 0;
+  // SetUnitProperties(runtime=true): all or none. May return before the control group has them.
+  virtual absl::Status Set(const std::string& unit, absl::Span<const Setting> settings) = 0;
+
+  // Text of `file` of the group; none: the group has no such file, as its controller is off.
+  // NotFound: there is no such group.
+  virtual absl::StatusOr<std::optional<std::string>> ReadGroup(const std::string& cgroup,
+                                                               const std::string& file) = 0;
+  virtual absl::Status WriteGroup(const std::string& cgroup, const std::string& file,
+                                  const std::string& value) = 0;
+
+  // None: there is no such file.
+  virtual absl::StatusOr<std::optional<std::string>> ReadFile(const std::string& path) = 0;
+  // The whole text or nothing.
+  virtual absl::Status WriteFile(const std::string& path, const std::string& text) = 0;
+  virtual absl::Status RemoveFile(const std::string& path) = 0;
+  virtual bool HasFolder(const std::string& path) = 0;
+  // If it is empty.
+  virtual void RemoveFolder(const std::string& path) = 0;
+};
+
+// Whether a property of units stands behind `file` of `controller`, of cgroup v2.
+bool IsUnitValue(absl::string_view controller, absl::string_view file);
+
+// What such a file says at first after its controller was turned on.
+constexpr char kUnitDefault[] = "max 100000";
+
+// As Host::CgroupValue for the group of `unit`. FailedPrecondition: the group does not have what
+// systemd would give it, so it could not be brought back.
+LeverOr MakeUnitValue(Units* units, Clock* clock, const Units::Unit& unit,
+                      const std::string& controller, const std::string& file,
+                      const std::string& value);
+LeverOr RecoverUnitValue(Units* units, Clock* clock, const v1::Change& change);
+
+}  // namespace faultline

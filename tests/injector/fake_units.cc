@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/injector/fake_units.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "injector/host/unit_quota.h"
+
+namespace faultline {
+namespace {
+
+constexpr char kQuota[] = "CPUQuotaPerSecUSec";
+constexpr char kPeriod[] = "CPUQuotaPeriodUSec";
+constexpr char kKey[] = "/system.slice/nginx.service cpu:cpu.max";
+
+std::string Parent(const std::string& path) { return path.substr(0, path.rfind('/')); }
+std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+std::uint64_t ReadQuotaLine(absl::string_view text, std::uint64_t was) {
+  std::uint64_t percent = 0;
+  if (text.empty()) return kUnitInfinity;
+  // systemd ignores a quota of 0.
+  if (!absl::SimpleAtoi(absl::StripSuffix(text, "%"), &percent) || percent == 0) return was;
+  return percent * 10'000;
+}
+
+std::uint64_t ReadPeriodLine(absl::string_view text, std::uint64_t was) {
+  double ms = 0;
+  if (text.empty()) return kUnitInfinity;
+  if (!absl::SimpleAtod(absl::StripSuffix(text, "ms"), &ms)) return was;
+  return static_cast<std::uint64_t>(ms * 1000);
+}
+
+}  // namespace
+
+void FakeUnits::Start(bool controller) {
+  running_ = true;
+  controller_ = controller;
+  for (const char* folder : {"/run", "/run/systemd"}) folders_.insert(folder);
+  if (properties_.empty()) {
+    DaemonReload();
+  } else {
+    Realize();
+  }
+}
+
+void FakeUnits::Stop() {
+  running_ = false;
+  values_->erase(kKey);
+}
+
+void FakeUnits::Realize() {
+  const UnitQuota quota{properties_[kQuota], properties_[kPeriod]};
+  const auto at = values_->find(kKey);
+  old_ = at == values_->end() ? std::nullopt : std::optional<std::string>(at->second);
+  late_ = 0;
+  if (!running_) return;
+  if (controller_ || quota.per_second_us != kUnitInfinity) {
+    (*values_)[kKey] = CpuMaxOf(quota);
+  } else {
+    values_->erase(kKey);
+  }
+}
+
+void FakeUnits::DaemonReload() {
+  properties_ = {{kQuota, kUnitInfinity}, {kPeriod, kUnitInfinity}};
+  // Of drop-ins of one name the one of the first folder counts: /etc before /run. Then by name.
+  std::map<std::string, std::string> by_name;
+  for (const auto& [path, text] : files) by_name.emplace(NameOf(path), text);
+  for (const auto& [name, text] : by_name) {
+    for (absl::string_view line : absl::StrSplit(text, '\n')) {
+      if (absl::ConsumePrefix(&line, "CPUQuota=")) {
+        properties_[kQuota] = ReadQuotaLine(line, properties_[kQuota]);
+      } else if (absl::ConsumePrefix(&line, "CPUQuotaPeriodSec=")) {
+        properties_[kPeriod] = ReadPeriodLine(line, properties_[kPeriod]);
+      }
+    }
+  }
+  Realize();
+}
+
+void FakeUnits::Write(const std::string& path, const std::string& setting, std::uint64_t value) {
+  const std::string line = setting == kQuota ? QuotaLine(value) : PeriodLine(value);
+  for (std::string folder = Parent(path); folder.size() > 1; folder = Parent(folder)) {
+    folders_.insert(folder);
+  }
+  files[path] = absl::StrCat("# Written by systemd.\n[Service]\n", line, "\n");
+}
+
+void FakeUnits::SetProperty(const std::string& path, std::uint64_t quota_us) {
+  properties_[kQuota] = quota_us;
+  Write(path, kQuota, quota_us);
+  Realize();
+}
+
+std::string FakeUnits::Digest() const {
+  std::string text;
+  for (const auto& [name, value] : properties_) absl::StrAppend(&text, name, "=", value, "\n");
+  for (const auto& [path, content] : files) absl::StrAppend(&text, path, ":\n", content);
+  for (const std::string& folder : folders_) absl::StrAppend(&text, folder, "\n");
+  return text;
+}
+
+absl::StatusOr<Units::Unit> FakeUnits::Named(const std::string& name) {
+  if (absl::Status status = step_("make"); !status.ok()) return status;
+  if (!running_ || name != kUnit) return absl::NotFoundError(absl::StrCat("no unit ", name));
+  return Unit{kUnit, kGroup, false};
+}
+
+absl::StatusOr<std::optional<Units::Unit>> FakeUnits::Owner(const std::string& cgroup) {
+  if (absl::Status status = step_("make"); !status.ok()) return status;
+  if (!Has(cgroup)) return std::optional<Unit>();
+  return std::optional<Unit>(Unit{kUnit, kGroup, false});
+}
+
+absl::StatusOr<std::vector<std::uint64_t>> FakeUnits::Get(
+    const std::string& /*unit*/, absl::Span<const std::string> properties) {
+  if (absl::Status status = step_("get"); !status.ok()) return status;
+  std::vector<std::uint64_t> values;
+  for (const std::string& property : properties) values.push_back(properties_.at(property));
+  return values;
+}
+
+// It may die on the way to systemd, or on the way back.
+absl::Status FakeUnits::Set(const std::string& /*unit*/, absl::Span<const Setting> settings) {
+  if (absl::Status status = step_("set"); !status.ok()) return status;
+  for (const Setting& setting : settings) {
+    properties_.at(setting.property) = setting.value;
+    const char* name = setting.property == kQuota ? "CPUQuota" : "CPUQuotaPeriodSec";
+    Write(absl::StrCat(kControl, "/50-", name, ".conf"), setting.property, setting.value);
+  }
+  Realize();
+  late_ = lag;
+  return step_("set");
+}
+
+absl::StatusOr<std::optional<std::string>> FakeUnits::ReadGroup(const std::string& cgroup,
+                                                                const std::string& file) {
+  if (absl::Status status = step_("verify"); !status.ok()) return status;
+  if (!Has(cgroup)) return absl::NotFoundError(absl::StrCat(cgroup, " is gone"));
+  if (late_ > 0) {
+    --late_;
+    return old_;
+  }
+  const auto at = values_->find(absl::StrCat(cgroup, " cpu:", file));
+  return at == values_->end() ? std::optional<std::string>()
+                              : std::optional<std::string>(at->second);
+}
+
+absl::Status FakeUnits::WriteGroup(const std::string& cgroup, const std::string& file,
+                                   const std::string& value) {
+  if (absl::Status status = step_("write"); !status.ok()) return status;
+  late_ = 0;
+  (*values_)[absl::StrCat(cgroup, " cpu:", file)] = value;
+  return step_("write");
+}
+
+absl::StatusOr<std::optional<std::string>> FakeUnits::ReadFile(const std::string& path) {
+  if (absl::Status status = step_("read"); !status.ok()) return status;
+  const auto at = files.find(path);
+  return at == files.end() ? std::optional<std::string>() : std::optional<std::string>(at->second);
+}
+
+absl::Status FakeUnits::WriteFile(const std::string& path, const std::string& text) {
+  if (absl::Status status = step_("file"); !status.ok()) return status;
+  files[path] = text;
+  return step_("file");
+}
+
+absl::Status FakeUnits::RemoveFile(const std::string& path) {
+  if (absl::Status status = step_("file"); !status.ok()) return status;
+  files.erase(path);
+  return step_("file");
+}
+
+bool FakeUnits::HasFolder(const std::string& path) { return folders_.count(path) == 1; }
+
+void FakeUnits::RemoveFolder(const std::string& path) {
+  for (const auto& [file, text] : files) {
+    if (absl::StartsWith(file, path + "/")) return;
+  }
+  for (const std::string& folder : folders_) {
+    if (absl::StartsWith(folder, path + "/")) return;
+  }
+  // A step that nothing comes back from.
+  if (step_("folder").ok()) folders_.erase(path);
+}
+
+}  // namespace faultline

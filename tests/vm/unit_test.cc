@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Faults on units of a real systemd: the value is systemd's and stays over a reload, whoever takes
+// it away is seen within a second, and whatever dies in between, the unit and the folders of its
+// drop-ins end as they were.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/clock.h"
+#include "tests/vm/guest.h"
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+constexpr char kMax[] = "cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max";
+constexpr std::int64_t kPatienceNs = 60 * kNsPerSecond;
+constexpr char kCommand[] = "/usr/bin/faultline --injector unix:/run/faultline/root.sock ";
+
+class UnitTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (Guest::ImageDir().empty()) {
+      GTEST_SKIP() << "no image of a virtual machine: ./run vm makes it";
+    }
+    Guest::Options options;
+    options.files = folder_.path() + "/files";
+    namespace fs = std::filesystem;
+    fs::create_directory(options.files);
+    for (const char* program : {"faultline", "faultline-injector", "faultline-hold"}) {
+      fs::copy_file(absl::StrCat(BinDir(), "/", program), options.files + "/" + program);
+    }
+    fs::copy("systemd", options.files + "/systemd", fs::copy_options::recursive);
+    auto guest = Guest::Boot(options, folder_.path());
+    ASSERT_TRUE(guest.ok()) << guest.status();
+    guest_ = std::move(*guest);
+    Do("cp /mnt/faultline /usr/bin/ && cp /mnt/faultline-injector /usr/sbin/ && "
+       "mkdir -p /usr/libexec/faultline && cp /mnt/faultline-hold /usr/libexec/faultline/");
+    Do("systemctl start nginx");
+  }
+
+  // Of a command that succeeds.
+  std::string Do(const std::string& command) {
+    const auto done = guest_->Run(command, kPatienceNs);
+    EXPECT_TRUE(done.ok()) << command << ": " << done.status();
+    if (!done.ok()) return "";
+    EXPECT_EQ(done->status, 0) << command << ":\n" << done->output;
+    return done->output;
+  }
+
+  // Seconds since boot.
+  double Now() {
+    double seconds = 0;
+    EXPECT_TRUE(absl::SimpleAtod(Do("cut -d ' ' -f 1 /proc/uptime | tr -d '\\n'"), &seconds));
+    return seconds;
+  }
+
+  void StartInjector() {
+    Do("setsid faultline-injector --state-dir /var/lib/faultline-test >> /var/log/injector 2>&1 & "
+       "until /usr/bin/faultline --injector unix:/run/faultline/root.sock status > /dev/null 2>&1; "
+       "do sleep 0.1; done");
+  }
+  void KillInjector() {
+    Do("pid=$(pidof faultline-injector); kill -9 $pid; while [ -d /proc/$pid ]; do sleep 0.01; "
+       "done");
+  }
+
+  // All that systemd knows and keeps of the units.
+  std::string Digest() {
+    return Do(absl::StrCat(
+        "systemctl show nginx -p CPUQuotaPerSecUSec -p CPUQuotaPeriodUSec; ", kMax,
+        " 2>/dev/null; cat /sys/fs/cgroup/system.slice/cgroup.subtree_control; "
+        "for d in /run/systemd/system.control /run/systemd/transient /etc/systemd/system.control "
+        "/etc/systemd/system/nginx.service.d; do [ -d $d ] || continue; find $d | sort; "
+        "find $d -type f -exec md5sum {} + | sort; done"));
+  }
+
+  // Starts cpu.limit on nginx; what it says of itself.
+  Json Inject(const std::string& more = "cpus=0.25", const std::string& target = "nginx") {
+    const std::string said = Do(absl::StrCat(kCommand, "inject cpu.limit ", more,
+                                             " --target unit:", target, " --for 50s --json"));
+    return Json::parse(said, nullptr, false);
+  }
+  Json Find(const std::string& id) {
+    const Json all = Json::parse(Do(absl::StrCat(kCommand, "faults --json")), nullptr, false);
+    for (const Json& fault : all.value("faults", Json::array())) {
+      if (fault.value("id", "") == id) return fault;
+    }
+    return {};
+  }
+  Json Stop(const Json& fault) {
+    return Json::parse(Do(absl::StrCat(kCommand, "stop ", fault.value("id", "none"), " --json")),
+                       nullptr, false);
+  }
+
+  // That `fault` ended as interfered within a second of `command`.
+  void ExpectInterferes(const Json& fault, const std::string& command) {
+    const double before = Now();
+    Do(command);
+    const double after = Now();
+    Do("sleep 1.5");
+    const Json ended = Find(fault.value("id", ""));
+    EXPECT_EQ(ended.value("phase", ""), "interfered") << command << ended.dump();
+    const double undone = ended["edges"]["undone"].value("boottime_ns", 0.0) / 1e9;
+    std::printf("%s: between %.2f and %.2f s, closed at %.2f s: %s\n", command.c_str(), before,
+                after, undone, ended.value("reason", "").c_str());
+    EXPECT_GE(undone, before);
+    EXPECT_LE(undone, after + 1);
+  }
+
+  // The fault before `fault` leaves nothing, now and after systemd has read everything again.
+  void ExpectDigest(const std::string& before) {
+    EXPECT_EQ(Digest(), before);
+    Do("systemctl daemon-reload");
+    EXPECT_EQ(Digest(), before);
+  }
+
+  TempDir folder_;
+  std::unique_ptr<Guest> guest_;
+};
+
+struct Case {
+  const char* what;
+  const char* make;
+  const char* remove;
+  // Whether it has another quota for the unit when systemd reads all drop-ins again.
+  bool wins_reload;
+};
+constexpr Case kCases[] = {
+    {"nothing", "true", "true", false},
+    {"the controller", "systemctl set-property --runtime nginx CPUWeight=100", "true", false},
+    {"root's for this boot", "systemctl set-property --runtime nginx CPUQuota=77%",
+     "rm /run/systemd/system.control/nginx.service.d/50-CPUQuota.conf; systemctl daemon-reload",
+     false},
+    {"root's for ever", "systemctl set-property nginx CPUQuota=77%",
+     "rm -r /etc/systemd/system.control/nginx.service.d; systemctl daemon-reload", true},
+    {"root's own drop-in",
+     "mkdir /etc/systemd/system/nginx.service.d; printf '[Service]\\nCPUQuota=77%%\\n' > "
+     "/etc/systemd/system/nginx.service.d/admin.conf; systemctl daemon-reload",
+     "rm -r /etc/systemd/system/nginx.service.d; systemctl daemon-reload", true},
+};
+
+TEST_F(UnitTest, QuotaIsSystemds_OutlivesAReload_AndLeavesNothing) {
+  StartInjector();
+  for (const Case& at : kCases) {
+    SCOPED_TRACE(at.what);
+    Do(at.make);
+    const std::string before = Digest();
+    const Json fault = Inject();
+    EXPECT_EQ(Do(kMax), "25000 100000\n");
+    EXPECT_EQ(Do("systemctl show nginx -p CPUQuotaPerSecUSec"), "CPUQuotaPerSecUSec=250ms\n");
+    if (at.wins_reload) {
+      ExpectInterferes(fault, "systemctl daemon-reload");
+    } else {
+      Do("systemctl daemon-reload; sleep 1.5");
+      EXPECT_EQ(Do(kMax), "25000 100000\n");
+      EXPECT_EQ(Find(fault.value("id", "")).value("phase", ""), "verified");
+      const Json ended = Stop(fault);
+      EXPECT_EQ(ended.value("phase", ""), "undone") << ended.dump();
+      EXPECT_TRUE(ended["residue"].empty()) << ended.dump();
+    }
+    ExpectDigest(before);
+    Do(at.remove);
+  }
+  const std::string before = Digest();
+  const Json odd = Inject("cpus=0.255 period=50ms");
+  EXPECT_EQ(Do(kMax), "12750 50000\n");
+  ExpectInterferes(odd, "systemctl daemon-reload");
+  ExpectDigest(before);
+}
+
+TEST_F(UnitTest, WhoeverChangesTheUnit_IsSeenWithinASecond) {
+  StartInjector();
+  // The folder of units that programs make, as below, stays when they have gone.
+  Do("systemctl set-property --runtime nginx CPUWeight=100; mkdir -p /run/systemd/transient");
+  const std::string before = Digest();
+  ExpectInterferes(Inject(), "systemctl restart nginx");
+  EXPECT_EQ(Digest(), before);
+  ExpectInterferes(Inject(), "systemctl stop nginx");
+  Do("systemctl start nginx");
+  ExpectDigest(before);
+  ExpectInterferes(
+      Json::parse(
+          Do(absl::StrCat(kCommand, "inject process.pause --target unit:nginx --for 50s --json")),
+          nullptr, false),
+      "systemctl kill -s KILL nginx; systemctl restart nginx");
+  ExpectDigest(before);
+  ExpectInterferes(Inject(), "systemctl set-property --runtime nginx CPUQuota=60%");
+  EXPECT_EQ(Do(kMax), "60000 100000\n");
+  Do("rm /run/systemd/system.control/nginx.service.d/50-CPUQuota.conf; systemctl daemon-reload");
+  ExpectDigest(before);
+  ExpectInterferes(Inject(), "echo max > /sys/fs/cgroup/system.slice/nginx.service/cpu.max");
+  ExpectDigest(before);
+
+  // A unit that a program made, and what the fault does to it.
+  Do("systemd-run --unit=spin sh -c 'while :; do :; done'");
+  const std::string spinning = Digest();
+  const Json limited = Inject("cpus=0.1", "spin");
+  Do("sleep 3");
+  const Json ended = Stop(limited);
+  EXPECT_GT(ended["dose"][0].value("value", 0.0), 100'000'000) << ended.dump();
+  EXPECT_EQ(Digest(), spinning);
+  // Gone for good: with its drop-ins.
+  ExpectInterferes(Inject("cpus=0.1", "spin"), "systemctl stop spin");
+  ExpectDigest(before);
+
+  const auto unknown =
+      guest_->Run(absl::StrCat(kCommand, "inject cpu.limit cpus=0.1 --target unit:nosuch --for 5s"),
+                  kPatienceNs);
+  ASSERT_TRUE(unknown.ok());
+  EXPECT_THAT(unknown->output, HasSubstr("unit nosuch.service has no control group"));
+}
+
+TEST_F(UnitTest, KillOfTheInjector_IsUndone) {
+  Do("systemctl set-property --runtime nginx CPUQuota=77%");
+  const std::string before = Digest();
+  // Before, during and after the start of the fault.
+  for (int i = 0; i < 12; ++i) {
+    StartInjector();
+    Do(absl::StrCat(kCommand,
+                    "inject cpu.limit cpus=0.25 period=50ms --target unit:nginx "
+                    "--for 50s > /dev/null 2>&1 & sleep ",
+                    0.04 * i));
+    KillInjector();
+    if (i % 4 == 3) Do("systemctl daemon-reload");
+    Do("faultline-injector --state-dir /var/lib/faultline-test --undo");
+    EXPECT_EQ(Digest(), before) << "killed after " << 40 * i << " ms";
+  }
+  ExpectDigest(before);
+  Do("rm /run/systemd/system.control/nginx.service.d/50-CPUQuota.conf; systemctl daemon-reload");
+
+  // The same as the service, which is not allowed much.
+  Do("cp /mnt/systemd/faultline-injector.service /etc/systemd/system/ && "
+     "systemd-sysusers /mnt/systemd/sysusers/*.conf && systemctl daemon-reload && "
+     "systemctl start faultline-injector");
+  const std::string service = Digest();
+  const Json fault = Inject();
+  EXPECT_EQ(Do(kMax), "25000 100000\n");
+  std::printf("injector: %s",
+              Do("grep -E 'VmRSS|VmHWM' /proc/$(pidof faultline-injector)/status").c_str());
+  EXPECT_EQ(Stop(fault).value("phase", ""), "undone");
+  EXPECT_EQ(Digest(), service);
+  Inject();
+  const double killed = Now();
+  KillInjector();
+  Do(absl::StrCat("until [ \"$(", kMax, ")\" = 'max 100000' ]; do sleep 0.05; done"));
+  // The start of a program takes seconds here: it is emulated, on a host that does other things.
+  const double undone = Now();
+  std::printf("service: undone %.2f s after SIGKILL\n", undone - killed);
+  EXPECT_LT(undone - killed, 30);
+  Do("until systemctl -q is-active faultline-injector; do sleep 0.1; done");
+  EXPECT_EQ(Digest(), service);
+  std::printf("%s", Do("systemd-analyze security --offline=true "
+                       "/etc/systemd/system/faultline-injector.service | tail -n 1")
+                        .c_str());
+}
+
+}  // namespace
+}  // namespace faultline
