@@ -102,10 +102,16 @@ Verdict Configuration(const Site& site, const Check& check) {
             absl::StrCat("`apt install ", name, "`")};
   }
   if (::access(file.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
-    return {State::kWarn, absl::StrCat(file, " does not exist: ", name, " has its defaults"),
+    // The unit names the file; by hand a program runs without one.
+    const std::string unit = absl::StrCat(site.root, "/lib/systemd/system/", name, ".service");
+    const bool service = ::access(unit.c_str(), F_OK) == 0;
+    return {service ? check.failed : State::kWarn,
+            absl::StrCat(file, " does not exist",
+                         service ? ", and the service does not start without it"
+                                 : absl::StrCat(": ", name, " has its defaults")),
             absl::StrCat("the package has one: `apt install --reinstall -o "
                          "Dpkg::Options::=--force-confmiss ",
-                         name, "`")};
+                         name, "`; `", program->second, " --sample-config` prints one")};
   }
   if (::access(file.c_str(), R_OK) != 0) {
     return {State::kSkipped, absl::StrCat("you may not read ", file), kAsRoot};

@@ -287,7 +287,13 @@ constexpr Outcome kOutcomes[] = {
      [](DoctorCases& t) { t.trials().space = absl::InternalError("statvfs: I/O error"); },
      State::kFail, "I/O error", "make room"},
     {"not there", "config/agent", [](DoctorCases& t) { t.Remove("/etc/faultline/agent.yaml"); },
-     State::kWarn, "does not exist", "force-confmiss faultline-agent"},
+     State::kWarn, "has its defaults", "faultline-agent --sample-config"},
+    {"not there for its service", "config/agent",
+     [](DoctorCases& t) {
+       t.Remove("/etc/faultline/agent.yaml");
+       t.Write("/lib/systemd/system/faultline-agent.service", "");
+     },
+     State::kFail, "does not start without it", "force-confmiss faultline-agent"},
     {"not good", "config/agent",
      [](DoctorCases& t) {
        t.trials().program = ProgramEnd{2, "error: agent.yaml:3: there is no key colector"};
