@@ -22,7 +22,7 @@ inline constexpr char kRoot[] = "faultline --injector unix:/run/faultline/root.s
 class MachineTest : public ::testing::Test {
  protected:
   // An emulated machine, on a busy host.
-  static constexpr std::int64_t kPatienceNs = 120 * kNsPerSecond;
+  static constexpr std::int64_t kPatienceNs = 300 * kNsPerSecond;
 
   // Boots `kernel`; skips if no image was made, fails if there are no packages.
   void Boot(const std::string& kernel = "6.1");

@@ -19,13 +19,13 @@ constexpr char kDigest[] =
     "getent group; systemctl list-unit-files --no-legend; tc qdisc; bpftool link; pgrep -a "
     "faultline; } | sort > /root/digest.$NAME";
 
-constexpr char kMax[] = "cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max";
+constexpr char kQuota[] = "cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max";
 
 class PackageTest : public MachineTest {
  protected:
   void StartLimit() {
     Do(absl::StrCat(kRoot, "inject cpu.limit --target ", kTarget, " --for 100s cpus=0.25"));
-    EXPECT_EQ(Do(kMax), "25000 100000\n");
+    EXPECT_EQ(Do(kQuota), "25000 100000\n");
   }
 };
 
@@ -49,7 +49,7 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
               HasSubstr("no error"));
   Do("systemctl restart faultline-injector");
   Do(absl::StrCat(kRoot, "inject cpu.limit --target ", kTarget, " --for 2s --wait cpus=0.25"));
-  EXPECT_EQ(Do(kMax), "max 100000\n");
+  EXPECT_EQ(Do(kQuota), "max 100000\n");
 
   // Who is killed comes back.
   for (const char* service : {"agent", "collector", "injector"}) {
@@ -62,7 +62,7 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   // An upgrade ends what is active and keeps what the administrator wrote.
   StartLimit();
   Do("dpkg -i /mnt/faultline*.deb");
-  EXPECT_EQ(Do(kMax), "max 100000\n");
+  EXPECT_EQ(Do(kQuota), "max 100000\n");
   EXPECT_THAT(Do("cat /etc/faultline/injector.yaml"), HasSubstr("enabled: true"));
   Do("systemctl is-active faultline-agent faultline-collector faultline-injector");
 
