@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -41,14 +42,6 @@ std::string InterfaceOf(const std::string& unit) {
   std::string type = unit.substr(unit.rfind('.') + 1);
   if (!type.empty()) type[0] = absl::ascii_toupper(static_cast<unsigned char>(type[0]));
   return absl::StrCat(kSystemdName, ".", type);
-}
-
-absl::StatusOr<std::string> PathOf(const std::string& unit) {
-  char* path = nullptr;
-  const int result = sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit.c_str(), &path);
-  const BusText owned(path);
-  if (result < 0) return ErrnoStatus(-result, absl::StrCat("name unit ", unit));
-  return std::string(path);
 }
 
 absl::Status Append(sd_bus_message* message, const std::string& unit,
@@ -159,7 +152,9 @@ absl::StatusOr<std::optional<Units::Unit>> SystemdUnits::Owner(const std::string
 
 absl::StatusOr<std::vector<std::uint64_t>> SystemdUnits::Get(
     const std::string& unit, absl::Span<const std::string> properties) {
-  const absl::StatusOr<std::string> path = PathOf(unit);
+  // Does not load it: systemd would make its group when it is told a property, unload the unit, and
+  // forget the group.
+  const absl::StatusOr<std::string> path = Ask("GetUnit", unit);
   if (!path.ok()) return path.status();
   const absl::StatusOr<std::string> loaded = Text(*path, kUnitInterface, "LoadState");
   if (!loaded.ok()) return loaded.status();
@@ -195,6 +190,25 @@ absl::Status SystemdUnits::Set(const std::string& unit, absl::Span<const Setting
   sd_bus_error error = SD_BUS_ERROR_NULL;
   result = sd_bus_call(*bus, made, 0, &error, nullptr);
   return Told(result, &error, absl::StrCat("set properties of ", unit));
+}
+
+// systemd removes the group of a unit that does not run when the last process has left it
+// (service_notify_cgroup_empty_event, src/core/service.c), so one goes in and ends. Removed by us,
+// systemd would still believe in it, and could not start the unit.
+void SystemdUnits::DropEmptyGroup(const std::string& cgroup) {
+  const absl::StatusOr<std::string> directory = cgroups_->DirectoryOf(cgroup, kCpu);
+  if (!directory.ok() || HasProcessBelow(*directory)) return;
+  const int procs = ::open((*directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC);
+  if (procs < 0) return;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    // Itself. Nothing but system calls here: other threads may have held locks.
+    const ssize_t moved = ::write(procs, "0", 1);
+    ::_exit(moved == 1 ? 0 : 1);
+  }
+  ::close(procs);
+  while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadGroup(const std::string& cgroup,

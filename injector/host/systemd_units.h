@@ -25,6 +25,7 @@ class SystemdUnits final : public Units {
   absl::StatusOr<std::vector<std::uint64_t>> Get(const std::string& unit,
                                                  absl::Span<const std::string> properties) override;
   absl::Status Set(const std::string& unit, absl::Span<const Setting> settings) override;
+  void DropEmptyGroup(const std::string& cgroup) override;
   absl::StatusOr<std::optional<std::string>> ReadGroup(const std::string& cgroup,
                                                        const std::string& file) override;
   absl::Status WriteGroup(const std::string& cgroup, const std::string& file,

@@ -113,6 +113,8 @@ class UnitValue final : public Lever {
     if (!now.ok() && !absl::IsNotFound(now.status())) return now.status();
     if (now.ok()) {
       if (absl::Status set = SetBack(*now, &foreign); !set.ok()) return set;
+      // Also what an earlier attempt died before.
+      units_->DropEmptyGroup(change_.object());
       const bool known = !text || IsAfter(text) || IsBefore(text) || *text == CpuMaxOf(*now);
       if (!known) past_systemd = *text;
     }

@@ -45,11 +45,15 @@ class Units {
   // The unit whose own group `cgroup` is; none: the group is nobody's, or below a unit's.
   virtual absl::StatusOr<std::optional<Unit>> Owner(const std::string& cgroup) = 0;
 
-  // Values of `properties`, in their order. NotFound: there is no such unit any more.
+  // Values of `properties`, in their order. NotFound: systemd has not loaded such a unit; if it
+  // ever does, it reads them from the files.
   virtual absl::StatusOr<std::vector<std::uint64_t>> Get(
       const std::string& unit, absl::Span<const std::string> properties) = 0;
   // SetUnitProperties(runtime=true): all or none. May return before the control group has them.
   virtual absl::Status Set(const std::string& unit, absl::Span<const Setting> settings) = 0;
+  // Set also makes the group of a unit that does not run, and leaves it: has systemd take it away.
+  // Does nothing to a group that has a process.
+  virtual void DropEmptyGroup(const std::string& cgroup) = 0;
 
   // Text of `file` of the group; none: the group has no such file, as its controller is off.
   // NotFound: there is no such group.

@@ -49,6 +49,7 @@ void FakeUnits::Start(bool controller) {
 void FakeUnits::Stop() {
   running_ = false;
   values_->erase(kKey);
+  if (collects) properties_.clear();
 }
 
 void FakeUnits::Realize() {
@@ -118,6 +119,7 @@ absl::StatusOr<std::optional<Units::Unit>> FakeUnits::Owner(const std::string& c
 absl::StatusOr<std::vector<std::uint64_t>> FakeUnits::Get(
     const std::string& /*unit*/, absl::Span<const std::string> properties) {
   if (absl::Status status = step_("get"); !status.ok()) return status;
+  if (properties_.empty()) return absl::NotFoundError("the unit is not loaded");
   std::vector<std::uint64_t> values;
   for (const std::string& property : properties) values.push_back(properties_.at(property));
   return values;
@@ -132,14 +134,22 @@ absl::Status FakeUnits::Set(const std::string& /*unit*/, absl::Span<const Settin
     Write(absl::StrCat(kControl, "/50-", name, ".conf"), setting.property, setting.value);
   }
   Realize();
+  // The group of a unit that does not run, too.
+  if (!running_) (*values_)[kKey] = kUnitDefault;
   late_ = lag;
   return step_("set");
+}
+
+void FakeUnits::DropEmptyGroup(const std::string& cgroup) {
+  if (step_("drop").ok() && !Has(cgroup)) values_->erase(kKey);
 }
 
 absl::StatusOr<std::optional<std::string>> FakeUnits::ReadGroup(const std::string& cgroup,
                                                                 const std::string& file) {
   if (absl::Status status = step_("verify"); !status.ok()) return status;
-  if (!Has(cgroup)) return absl::NotFoundError(absl::StrCat(cgroup, " is gone"));
+  if (!Has(cgroup) && values_->count(kKey) == 0) {
+    return absl::NotFoundError(absl::StrCat(cgroup, " is gone"));
+  }
   if (late_ > 0) {
     --late_;
     return old_;

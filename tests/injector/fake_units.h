@@ -44,6 +44,8 @@ class FakeUnits final : public Units {
 
   // Reads of the group's file that still show the old value after a call of Set.
   int lag = 0;
+  // Forgets the unit when it stops, as nothing else needs it.
+  bool collects = false;
   // Drop-ins by path.
   std::map<std::string, std::string> files;
 
@@ -55,6 +57,7 @@ class FakeUnits final : public Units {
   absl::StatusOr<std::vector<std::uint64_t>> Get(const std::string& unit,
                                                  absl::Span<const std::string> properties) override;
   absl::Status Set(const std::string& unit, absl::Span<const Setting> settings) override;
+  void DropEmptyGroup(const std::string& cgroup) override;
   absl::StatusOr<std::optional<std::string>> ReadGroup(const std::string& cgroup,
                                                        const std::string& file) override;
   absl::Status WriteGroup(const std::string& cgroup, const std::string& file,

@@ -191,11 +191,16 @@ TEST(UnitValue, SystemdThatDoesNotAnswer_EndsItAtTheDeadlineAllTheSame) {
 
 TEST(UnitValue, RestartOfTheUnit_InterferesWithEveryFault) {
   for (const char* type : {"cpu.limit", "process.pause", "mem.leak", "net.loss", "sham"}) {
-    for (const bool seen_gone : {false, true}) {
+    for (const int way : {0, 1, 2}) {
+      const bool seen_gone = way > 0;
       World world(Before::kNothing);
+      world.host.units.collects = way == 2;
       ASSERT_TRUE(world.controller->Start(world.UnitSpec(type)).ok()) << type;
       world.host.units.Stop();
-      if (seen_gone) world.Pass(kNsPerSecond);
+      if (seen_gone) {
+        world.Pass(kNsPerSecond);
+        EXPECT_EQ(world.host.values.count(kMax), 0u) << type;
+      }
       world.host.Remake(FakeUnits::kGroup);
       world.host.units.Start(true);
       world.Pass(kNsPerSecond);
@@ -238,6 +243,26 @@ TEST(UnitValue, CrashAtEveryStep_IsUndoneByTheNextProcess) {
         ASSERT_FALSE(::testing::Test::HasFailure()) << type << " died at step " << step;
       }
     }
+  }
+}
+
+// The next process dies on its way, too; the unit was stopped before it came.
+TEST(UnitValue, CrashDuringRecoveryOfAStoppedUnit_LeavesNoGroup) {
+  bool reached = true;
+  for (int step = 0; reached; ++step) {
+    World world(Before::kNothing);
+    ASSERT_TRUE(world.controller->Start(world.UnitSpec("cpu.limit")).ok());
+    world.Crash();
+    world.host.units.Stop();
+    world.DieAtStep(step);
+    world.Boot();
+    reached = world.dead();
+    world.Crash();
+    world.Boot();
+    ASSERT_EQ(world.host.values.count(kMax), 0u) << "died at step " << step;
+    world.host.units.Start(true);
+    world.ExpectAsBefore();
+    ASSERT_FALSE(::testing::Test::HasFailure()) << "died at step " << step;
   }
 }
 
