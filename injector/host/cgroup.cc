@@ -123,7 +123,7 @@ class Value final : public Lever {
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadText(const std::string& path) {
+absl::StatusOr<std::string> ReadWhole(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return ErrnoStatus(errno, absl::StrCat("open ", path));
   std::string text;
@@ -135,7 +135,12 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
   const int error = size < 0 ? errno : 0;
   ::close(fd);
   if (error != 0) return ErrnoStatus(error, absl::StrCat("read ", path));
-  absl::StripTrailingAsciiWhitespace(&text);
+  return text;
+}
+
+absl::StatusOr<std::string> ReadText(const std::string& path) {
+  absl::StatusOr<std::string> text = ReadWhole(path);
+  if (text.ok()) absl::StripTrailingAsciiWhitespace(&*text);
   return text;
 }
 

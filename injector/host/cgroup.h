@@ -61,7 +61,8 @@ class Cgroups {
 // that does not exist has none.
 bool HasProcessBelow(const std::string& directory, pid_t except = 0);
 
-// Text of the file at `path`, without white space at its end.
+// Text of the file at `path`, as it is; ReadText: without white space at its end.
+absl::StatusOr<std::string> ReadWhole(const std::string& path);
 absl::StatusOr<std::string> ReadText(const std::string& path);
 
 }  // namespace faultline

@@ -228,19 +228,10 @@ absl::Status SystemdUnits::WriteGroup(const std::string& cgroup, const std::stri
 }
 
 absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadFile(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) return std::optional<std::string>();
-  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("open ", path));
-  std::string text;
-  char buffer[4096];
-  ssize_t size = 0;
-  while ((size = ::read(fd, buffer, sizeof(buffer))) > 0) {
-    text.append(buffer, static_cast<size_t>(size));
-  }
-  const int error = size < 0 ? errno : 0;
-  ::close(fd);
-  if (error != 0) return ErrnoStatus(error, absl::StrCat("read ", path));
-  return std::optional<std::string>(std::move(text));
+  absl::StatusOr<std::string> text = ReadWhole(path);
+  if (absl::IsNotFound(text.status())) return std::optional<std::string>();
+  if (!text.ok()) return text.status();
+  return std::optional<std::string>(*std::move(text));
 }
 
 absl::Status SystemdUnits::WriteFile(const std::string& path, const std::string& text) {
