@@ -6,34 +6,15 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
 
 #include "faultline/v1/telemetry.grpc.pb.h"
+#include "tests/child.h"
 #include "tests/collector/batch_builder.h"
 
 namespace faultline {
-
-// A directory that goes with the test.
-class TempDir {
- public:
-  TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "faultline-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TempDir() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 inline v1::Hello TestHello(const std::string& node, const std::string& epoch,
                            const v1::Schema& schema = TestSchema()) {
