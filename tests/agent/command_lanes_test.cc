@@ -139,6 +139,17 @@ TEST_F(CommandLanesTest, Take_StopOfAFaultThatWaits_CancelsItsStart) {
   EXPECT_EQ(begun_.size(), 3U);
 }
 
+// Neither has a name before the injector gives it one: that makes them no match.
+TEST_F(CommandLanesTest, Take_StopWithoutAnId_CancelsNobodysStart) {
+  lanes_.Take(1, Start(1, "a"));
+  ASSERT_TRUE(HasBegun(1));
+  lanes_.Take(1, Start(2, ""));
+  lanes_.Take(1, Stop(3, ""));
+  ReleaseAll();
+  EXPECT_EQ(Code(2), 0);
+  EXPECT_EQ(Code(3), 0);
+}
+
 TEST_F(CommandLanesTest, Take_Halt_RefusesTheStartsThatWait) {
   lanes_.Take(1, Start(1, "a"));
   ASSERT_TRUE(HasBegun(1));

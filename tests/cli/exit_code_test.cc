@@ -55,6 +55,15 @@ TEST(NextStep_ForThePeer, NamesTheAddress) {
   EXPECT_EQ(hint(absl::UnavailableError("no node is connected"), collector), "");
 }
 
+// Of these alone may be said that nothing was done.
+TEST(IsUnreached, OnlyWhoWasNeverConnectedTo) {
+  EXPECT_TRUE(IsUnreached(
+      Plain(absl::UnavailableError("failed to connect to all addresses; last error: x"), "p")));
+  EXPECT_FALSE(IsUnreached(Plain(absl::UnavailableError("Socket closed"), "p")));
+  EXPECT_FALSE(IsUnreached(Plain(absl::UnavailableError("no node is connected"), "p")));
+  EXPECT_FALSE(IsUnreached(absl::OkStatus()));
+}
+
 TEST(Plain_OfADeadInjectorBehindACollector, KeepsTheNode) {
   const absl::Status plain = Plain(
       absl::UnavailableError("web-1: the injector does not answer at unix:/run/a.sock: failed to "

@@ -283,6 +283,17 @@ TEST_F(ControlTest, StopWithoutNodeGoesWhereTheFaultIs) {
   EXPECT_EQ(state.node(), "n1");
 }
 
+TEST_F(ControlTest, StopNamesAFault) {
+  const auto node = Node("n1");
+  grpc::ClientContext context;
+  v1::FaultState state;
+  v1::StopRequest request;
+  request.set_node("n1");
+  const grpc::Status status = faults_->Stop(&context, request, &state);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("which fault"));
+}
+
 TEST_F(ControlTest, WatchTellsWhatIsKnownThenEachChange) {
   const auto node = Node("n1");
   v1::FaultState state;

@@ -139,6 +139,19 @@ TEST_F(IngestTest, HoleHoldsTheMarkAndIsReportedOnceUntilAGapNamesIt) {
   EXPECT_EQ(Count("SELECT count(*) FROM events"), 1);
 }
 
+// A full outbox may have left no frame of a start before what it kept of events.
+TEST_F(IngestTest, EventsThatComeBeforeTheFirstFrameGetTheirRealTimeWithIt) {
+  auto node = Connect();
+  node->Hello(TestHello("n1", kIngestEpoch));
+  BatchBuilder record;
+  record.batch().add_events()->set_kind("injector_found");
+  record.batch().mutable_events(0)->set_boottime_ns(2 * kNsPerSecond);
+  EXPECT_EQ(node->Deliver(record.Encode(kIngestEpoch, 1)), 1U);
+  EXPECT_EQ(Count("SELECT realtime_ns FROM events"), 0);
+  EXPECT_EQ(node->Deliver(OneFrame(3).Encode(kIngestEpoch, 2)), 2U);
+  EXPECT_EQ(Count("SELECT realtime_ns FROM events"), 1'002 * kNsPerSecond);
+}
+
 TEST_F(IngestTest, BatchThatCanNeverBeStoredIsRejectedNamedAndPassed) {
   BatchBuilder wrong_columns = OneFrame(2);
   wrong_columns.batch().mutable_frames(0)->mutable_tables(0)->mutable_columns()->RemoveLast();

@@ -205,6 +205,68 @@ TEST_F(ExportTest, EffectiveFaultIsLabelledInEachState) {
   EXPECT_EQ(summary.faults(0).moved(0).windows_outside(), 1);
 }
 
+// As the agent stamps them: the loss with the begin of its first window, the return with the end.
+TEST_F(ExportTest, WindowsWithoutTheInjectorAreUnlabelled_AndTheirNeighboursAreNot) {
+  FakeNode node(channel_);
+  Deliver(&node, Fault("f1", "cpu.limit"), 100'000'000, 700'000'000);
+  BatchBuilder late;
+  const auto tell = [&](const char* kind, int second) {
+    v1::Event* const event = late.batch().add_events();
+    event->set_kind(kind);
+    event->set_boottime_ns(kStart + second * kNsPerSecond);
+  };
+  tell("injector_lost", 25);
+  tell("injector_found", 27);
+  node.Deliver(late.Encode(kExportEpoch, 61));
+  clock_.Advance(60 * kNsPerSecond);
+  Run(false);
+  Files files;
+  v1::ExportSummary summary;
+  ASSERT_TRUE(Export(&files, &summary).ok());
+  const auto rows = RowsOf(files["data/host.csv"]);
+  ASSERT_EQ(rows.size(), 60U);
+  for (const int second : {22, 24, 25, 26, 27, 29}) {
+    auto row = rows[static_cast<std::size_t>(second)];
+    const bool unseen = second == 25 || second == 26;
+    EXPECT_EQ(row["label"], unseen ? "0" : "1") << second;
+    EXPECT_EQ(row["label_state"], unseen ? "unknown" : "fault") << second;
+    // The injector told afterwards that it was in force all the time.
+    EXPECT_EQ(row["fault_active"], "1") << second;
+  }
+}
+
+TEST_F(ExportTest, DoseIsThatOfTheFaultThatIsNoSham) {
+  FakeNode node(channel_);
+  Deliver(&node, Fault("f1", "cpu.limit"), 100'000'000, 700'000'000);
+  v1::FaultState sham = Fault("f0", "sham");
+  sham.set_sham(true);
+  sham.clear_dose();
+  const auto at = [](v1::Edge* edge, int second) {
+    edge->set_boottime_ns(kStart + second * kNsPerSecond);
+    edge->set_realtime_ns(kStart + second * kNsPerSecond + kOffset);
+  };
+  at(sham.mutable_edges()->mutable_commanded(), 17);
+  at(sham.mutable_edges()->mutable_acked(), 18);
+  sham.mutable_edges()->clear_first_touch();
+  sham.mutable_edges()->clear_last_touch();
+  at(sham.mutable_edges()->mutable_undone(), 50);
+  BatchBuilder late;
+  *late.batch().add_faults() = sham;
+  node.Deliver(late.Encode(kExportEpoch, 61));
+  clock_.Advance(60 * kNsPerSecond);
+  Run(false);
+  Files files;
+  v1::ExportSummary summary;
+  ASSERT_TRUE(Export(&files, &summary).ok());
+  auto rows = RowsOf(files["data/host.csv"]);
+  ASSERT_EQ(rows.size(), 60U);
+  EXPECT_EQ(rows[22]["fault_id"], "f0;f1");
+  EXPECT_EQ(rows[22]["label"], "1");
+  EXPECT_EQ(rows[22]["dose"], "122");
+  EXPECT_EQ(rows[45]["fault_active"], "1");
+  EXPECT_EQ(rows[45]["dose"], "0");
+}
+
 TEST_F(ExportTest, FilesAreAsTheyShouldBeToTheByte) {
   FakeNode node(channel_);
   Deliver(&node, Fault("f1", "cpu.limit"), 100'000'000, 700'000'000);
