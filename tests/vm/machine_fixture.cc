@@ -2,6 +2,7 @@
 #include "tests/vm/machine_fixture.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
@@ -17,12 +18,16 @@ std::string PackageDir() {
 
 }  // namespace
 
-void MachineTest::Boot(const std::string& kernel) {
+void MachineTest::SetUp() {
   if (Guest::ImageDir().empty()) GTEST_SKIP() << "no image of a virtual machine: ./run vm makes it";
   ASSERT_FALSE(PackageDir().empty()) << "no packages: ./run vm makes them";
+  namespace fs = std::filesystem;
   Guest::Options options;
-  options.kernel = kernel;
-  options.files = PackageDir();
+  options.files = dir_.path() + "/files";
+  fs::copy(PackageDir(), options.files);
+  for (const std::string& program : programs_) {
+    fs::copy(absl::StrCat(BinDir(), "/", program), options.files);
+  }
   auto guest = Guest::Boot(options, dir_.path());
   ASSERT_TRUE(guest.ok()) << guest.status();
   guest_ = std::move(*guest);

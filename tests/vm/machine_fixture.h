@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "tests/vm/guest.h"
@@ -24,9 +25,12 @@ class MachineTest : public ::testing::Test {
   // An emulated machine, on a busy host.
   static constexpr std::int64_t kPatienceNs = 300 * kNsPerSecond;
 
-  // Boots `kernel`; skips if no image was made, fails if there are no packages.
-  void Boot(const std::string& kernel = "6.1");
-  // Installs all packages and starts the injector, which is allowed to take faults.
+  // Boots a guest with kernel 6.1 that has the packages in Guest::kFiles; skips if no image was
+  // made, fails if there are no packages.
+  void SetUp() override;
+  // What else of the build is to be in Guest::kFiles; read by SetUp.
+  std::vector<std::string> programs_;
+  // Installs all packages and starts nginx; the injector is allowed to take faults, and runs.
   void Install();
   // Output of a command that must succeed, or must fail.
   std::string Do(const std::string& command);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the kernel tests leave out on the machine of a developer: what would take all of its memory,
+// and what needs a systemd.
+#include <gmock/gmock.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/vm/machine_fixture.h"
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class HostTest : public MachineTest {
+ protected:
+  HostTest() { programs_ = {"bpf_metric_tests"}; }
+};
+
+TEST_F(HostTest, DirectReclaimIsMeasuredOnAMachineThatRunsOutOfMemory) {
+  const std::string said =
+      Do(absl::StrCat("FAULTLINE_WHOLE_MACHINE=1 ", Guest::kFiles,
+                      "/bpf_metric_tests --gtest_filter='MemoryMetric.DirectReclaim*'"));
+  EXPECT_THAT(said, HasSubstr("[  PASSED  ] 1 test."));
+  EXPECT_THAT(said, Not(HasSubstr("SKIPPED")));
+}
+
+TEST_F(HostTest, ExecAsksSystemdForAScope) {
+  Install();
+  EXPECT_THAT(Do("faultline exec --cgroup scoped -- cat /proc/self/cgroup"),
+              HasSubstr("0::/system.slice/faultline-scoped.scope"));
+  EXPECT_EQ(Do("faultline exec --cgroup scoped -- sleep 10 > /dev/null 2>&1 & sleep 5; "
+               "systemctl show -P Delegate faultline-scoped.scope; "
+               "cat /sys/fs/cgroup/system.slice/faultline-scoped.scope/cpu.max; wait"),
+            "yes\nmax 100000\n");
+  EXPECT_EQ(Do("faultline exec --cgroup scoped -- sh -c 'exit 7' 2> /dev/null; echo $?"), "7\n");
+  // Nothing of it stays.
+  Do("! systemctl -q is-active faultline-scoped.scope && "
+     "! [ -d /sys/fs/cgroup/system.slice/faultline-scoped.scope ]");
+}
+
+}  // namespace
+}  // namespace faultline
