@@ -71,7 +71,7 @@ void Controller::RunDueOf(Active& active, std::int64_t now_ns) {
   if (active.next_verify_ns <= now_ns) {
     const absl::Status held = active.injection->Verify();
     if (absl::IsNotFound(held)) {
-      End(active, v1::PHASE_UNDONE, absl::StrCat("the target ended: ", held.message()));
+      End(active, v1::PHASE_INTERFERED, absl::StrCat("the target ended: ", held.message()));
       return;
     }
     if (!held.ok()) {

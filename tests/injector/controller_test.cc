@@ -249,7 +249,7 @@ TEST_F(ControllerTest, EndsWithItsTarget) {
     const std::int64_t removed_ns = world_.clock.Now().boottime_ns;
     world_.Pass(kNsPerSecond);
     const v1::FaultState state = world_.Find(id);
-    EXPECT_EQ(state.phase(), v1::PHASE_UNDONE) << type;
+    EXPECT_EQ(state.phase(), v1::PHASE_INTERFERED) << type;
     EXPECT_THAT(state.reason(), HasSubstr("the target ended: ")) << type;
     const v1::Edge& undone = state.edges().undone();
     EXPECT_LE(undone.boottime_ns() - undone.error_ns(), removed_ns);

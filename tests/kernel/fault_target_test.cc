@@ -40,7 +40,7 @@ TEST_F(Target, RemovedGroupEndsEveryFault) {
     group->reset();
     const std::int64_t removed_ns = Clock::System().Now().boottime_ns;
     const v1::FaultState ended = injector_.WaitForEnd(spec.id(), 5);
-    EXPECT_EQ(ended.phase(), v1::PHASE_UNDONE);
+    EXPECT_EQ(ended.phase(), v1::PHASE_INTERFERED);
     EXPECT_TRUE(absl::StartsWith(ended.reason(), "the target ended: ")) << ended.reason();
     EXPECT_EQ(ended.residue_size(), 0);
     EXPECT_LT(ended.edges().undone().boottime_ns() - removed_ns, kNsPerSecond);
@@ -66,7 +66,7 @@ TEST_F(Target, EmptiedGroupEndsALeak) {
   (*group)->Wait(*child);
   const std::int64_t ended_ns = Clock::System().Now().boottime_ns;
   const v1::FaultState ended = injector_.WaitForEnd(spec.id(), 5);
-  EXPECT_EQ(ended.phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(ended.phase(), v1::PHASE_INTERFERED);
   EXPECT_TRUE(
       absl::StartsWith(ended.reason(), "the target ended: no process but the helper is left in "))
       << ended.reason();
