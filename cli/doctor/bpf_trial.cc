@@ -142,7 +142,7 @@ absl::Status OnGroup(Hook::Kind kind, const std::string& name, std::unique_ptr<B
   absl::StatusOr<std::unique_ptr<TrialGroup>> group = TrialGroup::Create();
   if (!group.ok()) return group.status();
   absl::StatusOr<std::unique_ptr<LinkLever>> lever =
-      LinkLever::Create({kind, (*group)->path(), "doctor"}, std::move(object), name,
+      LinkLever::Create({kind, (*group)->path(), "doctor", ""}, std::move(object), name,
                         LinkLever::Dosage::kLoss, /*bpffs=*/"");
   if (!lever.ok()) return lever.status();
   absl::Status status = (*lever)->Apply();

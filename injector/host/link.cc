@@ -177,7 +177,7 @@ absl::StatusOr<std::vector<std::uint32_t>> LinkLever::AttachedPrograms(const Hoo
 }
 
 LinkLever::LinkLever(Hook hook, Dosage dosage, std::uint32_t program_id)
-    : hook_(std::move(hook)), dosage_(dosage), program_id_(program_id) {}
+    : hook_(std::move(hook)), dosage_(dosage), program_id_(program_id), watch_(hook_.device) {}
 
 LinkLever::~LinkLever() {
   if (link_fd_ >= 0) close(link_fd_);
@@ -225,7 +225,7 @@ absl::StatusOr<std::unique_ptr<LinkLever>> LinkLever::Recover(const v1::Change& 
        {Hook::Kind::kCgroupIngress, Hook::Kind::kCgroupEgress, Hook::Kind::kTcxEgress}) {
     if (attribute[0] != HookName(kind)) continue;
     const Dosage dosage = name->second == "steer_rate" ? Dosage::kSteering : Dosage::kLoss;
-    const Hook hook{kind, change.object(), attribute.size() > 1 ? attribute[1] : ""};
+    const Hook hook{kind, change.object(), attribute.size() > 1 ? attribute[1] : "", ""};
     std::unique_ptr<LinkLever> lever(new LinkLever(hook, dosage, id));
     lever->change_ = change;
     lever->of_this_boot_ = boot->second == BootId();
@@ -259,6 +259,7 @@ absl::Status LinkLever::Apply() {
     return BpfStatus(fd, absl::StrCat("attach ", HookName(hook_.kind), " to ", hook_.object));
   }
   link_fd_ = fd;
+  watch_.Begin();
   return absl::OkStatus();
 }
 
@@ -279,7 +280,10 @@ absl::Status LinkLever::Attached() const {
   return attached ? absl::OkStatus() : absl::AbortedError(gone());
 }
 
-absl::Status LinkLever::Verify() { return Attached(); }
+absl::Status LinkLever::Verify() {
+  const absl::Status attached = Attached();
+  return attached.ok() ? watch_.Check() : attached;
+}
 
 absl::Status LinkLever::Restore() {
   if (link_fd_ >= 0) {

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/bpf_object.h"
+#include "injector/host/device_watch.h"
 #include "injector/host/host.h"
 
 namespace faultline {
@@ -25,6 +26,9 @@ struct Hook {
   std::string object;
   // Which packets: the part that two faults on one hook may differ in.
   std::string what;
+  // The only device whose packets they are; while it is down there is nothing for the program to
+  // do. Empty: any device's.
+  std::string device;
 };
 
 class LinkLever : public Lever {
@@ -49,6 +53,7 @@ class LinkLever : public Lever {
 
   const v1::Change& change() const override { return change_; }
   absl::Status Apply() override;
+  // Aborted as well: the device of the hook was down since Apply.
   absl::Status Verify() override;
   // At the deadline the program itself stopped, whoever lived.
   Ended OverBy(std::int64_t deadline_ns) override { return {0, deadline_ns}; }
@@ -66,6 +71,7 @@ class LinkLever : public Lever {
   const Hook hook_;
   const Dosage dosage_;
   const std::uint32_t program_id_;
+  DeviceWatch watch_;
   // False for one of an earlier boot: nothing of it can be left, and its id may be another's now.
   bool of_this_boot_ = true;
   v1::Change change_;

@@ -112,7 +112,7 @@ absl::Status AddInbound(const LossSpec& spec, fault_rule rule, Levers* levers) {
       Load<fault_loss_bpf>("fault_loss", "loss_in", rule);
   if (!object.ok()) return object.status();
   absl::StatusOr<std::unique_ptr<LinkLever>> lever =
-      LinkLever::Create({Hook::Kind::kCgroupIngress, spec.cgroup, "loss"}, *std::move(object),
+      LinkLever::Create({Hook::Kind::kCgroupIngress, spec.cgroup, "loss", ""}, *std::move(object),
                         "loss_in", LinkLever::Dosage::kLoss, spec.bpffs);
   if (!lever.ok()) return lever.status();
   levers->push_back(*std::move(lever));
@@ -130,7 +130,7 @@ absl::Status AddTcx(const LossSpec& spec, const fault_rule& rule, int cgroup_fd,
   const int result = bpf_map_update_elem(bpf_map__fd(*target), &key, &cgroup_fd, BPF_ANY);
   if (result != 0) return BpfStatus(result, absl::StrCat("name ", spec.cgroup, " to the program"));
   absl::StatusOr<std::unique_ptr<LinkLever>> lever = LinkLever::Create(
-      {Hook::Kind::kTcxEgress, device.name, absl::StrCat("loss of ", spec.cgroup)},
+      {Hook::Kind::kTcxEgress, device.name, absl::StrCat("loss of ", spec.cgroup), device.name},
       *std::move(object), "loss_out", LinkLever::Dosage::kLoss, spec.bpffs);
   if (!lever.ok()) return lever.status();
   levers->push_back(*std::move(lever));
@@ -144,7 +144,7 @@ absl::Status AddMark(const LossSpec& spec, fault_rule rule, const NetDevice& dev
       Load<fault_loss_bpf>("fault_loss", "loss_mark", rule);
   if (!object.ok()) return object.status();
   absl::StatusOr<std::unique_ptr<LinkLever>> lever = LinkLever::Create(
-      {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("loss on ", device.name)},
+      {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("loss on ", device.name), device.name},
       *std::move(object), "loss_mark", LinkLever::Dosage::kLoss, spec.bpffs);
   if (!lever.ok()) return lever.status();
   levers->push_back(*std::move(lever));
@@ -292,7 +292,7 @@ absl::StatusOr<Levers> MakeRate(const RateSpec& spec) {
       Load<fault_steer_bpf>("fault_steer", "steer_rate", *rule);
   if (!object.ok()) return object.status();
   absl::StatusOr<std::unique_ptr<LinkLever>> link = LinkLever::Create(
-      {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("rate on ", spec.device)},
+      {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("rate on ", spec.device), spec.device},
       *std::move(object), "steer_rate", LinkLever::Dosage::kSteering, spec.bpffs);
   if (!link.ok()) return link.status();
   Levers levers;

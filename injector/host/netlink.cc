@@ -79,6 +79,9 @@ NetDevice ParseDevice(nlmsghdr* header) {
     device.queue_packets = nla_get_u32(attributes[IFLA_TXQLEN]);
   }
   if (attributes[IFLA_MTU] != nullptr) device.mtu = nla_get_u32(attributes[IFLA_MTU]);
+  if (attributes[IFLA_CARRIER_DOWN_COUNT] != nullptr) {
+    device.carrier_downs = nla_get_u32(attributes[IFLA_CARRIER_DOWN_COUNT]);
+  }
   // A veth names its peer as its lower device too; there the namespace id tells the peer's, or the
   // peer is in this one, and then a packet that crosses has lost its socket anyway.
   nlattr* info_attribute = attributes[IFLA_LINKINFO];

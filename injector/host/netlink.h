@@ -30,6 +30,9 @@ struct NetDevice {
   bool stacked = false;
   std::uint32_t queue_packets = 0;
   std::uint32_t mtu = 0;
+  // How often it lost its link: no cable, the other end down, or itself set down. Devices without
+  // a link to lose do not count.
+  std::uint32_t carrier_downs = 0;
 };
 
 struct Qdisc {

@@ -49,6 +49,34 @@ TEST_F(Target, RemovedGroupEndsEveryFault) {
   }
 }
 
+// Without a link no packet passes: that is not the fault's doing, and the label must not say so.
+// The other end's going down is seen as well.
+TEST_F(Target, DeviceThatWentDownClosesTheFaultAsInterfered) {
+  for (const bool there : {false, true}) {
+    for (const char* type : {"net.loss", "net.rate"}) {
+      SCOPED_TRACE(absl::StrCat(type, there ? ", other end" : ""));
+      const v1::FaultSpec spec = Any(type, absl::StrCat(Tag(type), there), group_->path());
+      ASSERT_TRUE(injector_.Inject(spec).ok());
+      SleepMs(600);
+      EXPECT_EQ(injector_.Find(spec.id()).phase(), v1::PHASE_VERIFIED);
+      const std::int64_t down_ns = Clock::System().Now().boottime_ns;
+      absl::Status flapped;
+      const auto flap = [&flapped](const char* device) { flapped = TestNetwork::Flap(device); };
+      if (there) {
+        network_->InThere([&] { flap(TestNetwork::kThereDevice); });
+      } else {
+        flap(TestNetwork::kHereDevice);
+      }
+      ASSERT_TRUE(flapped.ok()) << flapped;
+      const v1::FaultState ended = injector_.WaitForEnd(spec.id(), 5);
+      EXPECT_EQ(ended.phase(), v1::PHASE_INTERFERED);
+      EXPECT_EQ(ended.reason(), "device fltest0 was without a link in between");
+      EXPECT_LT(ended.edges().undone().boottime_ns() - down_ns, kNsPerSecond);
+      EXPECT_EQ(ended.residue_size(), 0);
+    }
+  }
+}
+
 // A leak would keep a group alive whose processes have all ended.
 TEST_F(Target, EmptiedGroupEndsALeak) {
   absl::StatusOr<std::unique_ptr<TestCgroup>> group = TestCgroup::Create("emptied");

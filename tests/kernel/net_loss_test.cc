@@ -292,7 +292,7 @@ TEST_F(NetLoss, OwnerKilled_EndsInboundLossAtOnce) {
     lost -= static_cast<std::int64_t>(ReceiveNumbers(target.fd, 5).size());
     ExpectLedger(owner.changes.front(), lost);
     Recover(owner.changes);
-    const Hook hook{Hook::Kind::kCgroupIngress, group_->path(), ""};
+    const Hook hook{Hook::Kind::kCgroupIngress, group_->path(), "", ""};
     EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
     ReceiveNumbers(target.fd, 1);
   }
@@ -483,7 +483,7 @@ TEST_P(NetLossOutbound, OwnerKilled_EndsLossAtOnce) {
     Recover(owner.changes);
     const bool tcx = GetParam() == OutboundWay::kTcx;
     const Hook hook{tcx ? Hook::Kind::kTcxEgress : Hook::Kind::kCgroupEgress,
-                    tcx ? TestNetwork::kHereDevice : group_->path(), ""};
+                    tcx ? TestNetwork::kHereDevice : group_->path(), "", ""};
     EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
     ReceiveNumbers(receiver.fd, 1);
   }

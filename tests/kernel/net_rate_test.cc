@@ -362,7 +362,7 @@ TEST_F(NetRate, OwnerKilled_PacketsPassAndRecoveryRemovesTheClass) {
     EXPECT_EQ(FaultClasses(), 1);
     Recover(owner.changes);
     EXPECT_EQ(FaultClasses(), 0);
-    const Hook hook{Hook::Kind::kCgroupEgress, group_->path(), ""};
+    const Hook hook{Hook::Kind::kCgroupEgress, group_->path(), "", ""};
     EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
     EXPECT_EQ(passed + ReceiveNumbers(receiver.fd, 5).size(), 200U);
     ReceiveNumbers(probe_receiver.fd, 1);

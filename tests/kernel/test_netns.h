@@ -113,6 +113,12 @@ class TestNetwork {
     return connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   }
 
+  // Sets a device of the thread's namespace down and up again.
+  static absl::Status Flap(const char* device) {
+    absl::Status status = SetFlags(device, 0);
+    return status.ok() ? SetFlags(device, IFF_UP) : status;
+  }
+
   // A counter of the thread's namespace from /proc/net/snmp, e.g. "Tcp", "RetransSegs"; -1 if there
   // is none.
   static std::int64_t Snmp(const std::string& table, const std::string& counter) {
@@ -161,15 +167,15 @@ class TestNetwork {
     return status;
   }
 
-  static absl::Status SetUp(const char* device) {
+  static absl::Status SetFlags(const char* device, short flags) {
     const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     ifreq request{};
     std::snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
-    request.ifr_flags = IFF_UP;
+    request.ifr_flags = flags;
     const int result = ioctl(fd, SIOCSIFFLAGS, &request);
     const int error = errno;
     close(fd);
-    return result == 0 ? absl::OkStatus() : ErrnoStatus(error, absl::StrCat("bring up ", device));
+    return result == 0 ? absl::OkStatus() : ErrnoStatus(error, absl::StrCat("set ", device));
   }
 
   static absl::Status AddAddress(nl_sock* socket, const char* device, const char* ip, int prefix) {
@@ -191,8 +197,8 @@ class TestNetwork {
     const std::unique_ptr<nl_sock, SocketFree> socket(nl_socket_alloc());
     absl::Status status = NetlinkStatus(nl_connect(socket.get(), NETLINK_ROUTE), "netlink");
     if (status.ok()) status = AddAddress(socket.get(), device, ipv4, 24);
-    if (status.ok()) status = SetUp("lo");
-    if (status.ok()) status = SetUp(device);
+    if (status.ok()) status = SetFlags("lo", IFF_UP);
+    if (status.ok()) status = SetFlags(device, IFF_UP);
     // A kernel without IPv6 is still good for the rest.
     if (status.ok()) (void)AddAddress(socket.get(), device, ipv6, 64);
     return status;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whether a network device stayed up: while it is down no packet passes, whatever a fault does to
+// packets, and that is somebody else's doing. One thread at a time, in the network namespace in
+// which it began.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace faultline {
+
+class DeviceWatch {
+ public:
+  // Empty: there is no device to watch.
+  explicit DeviceWatch(std::string device) : device_(std::move(device)) {}
+
+  // From now on. A device that is down already is not watched.
+  void Begin();
+
+  // Aborted: the device is down, was down in between, or is gone. OK before Begin.
+  absl::Status Check() const;
+
+ private:
+  const std::string device_;
+  bool began_ = false;
+  // Of the device that had the name.
+  int ifindex_ = 0;
+  std::uint32_t carrier_downs_ = 0;
+};
+
+}  // namespace faultline

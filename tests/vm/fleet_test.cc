@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An edge device and a collector, two machines with a network between them and nothing but mutual
+// TLS on it: what the users of the packages do, and what their networks do to them.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "tests/csv.h"
+#include "tests/vm/machine_fixture.h"
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+constexpr char kStoreAddress[] = "10.77.0.1";
+constexpr char kEdgeAddress[] = "10.77.0.2";
+
+// As an operator on the machine of the collector.
+constexpr char kOperator[] =
+    "faultline --collector 10.77.0.1:4640 --tls /root/ca/operator-operator ";
+
+double Number(const std::string& text) {
+  double value = 0;
+  EXPECT_TRUE(absl::SimpleAtod(text, &value)) << text;
+  return value;
+}
+
+class FleetTest : public MachineTest {
+ protected:
+  void SetUp() override {
+    MachineTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    Guest::Options options;
+    options.cpus = 1;
+    options.memory_mib = 512;
+    options.name = "store";
+    options.peer = "edge";
+    store_ = Boot(options);
+    std::swap(options.name, options.peer);
+    edge_ = Boot(options);
+    ASSERT_TRUE(store_ != nullptr && edge_ != nullptr);
+    Connect(*store_, kStoreAddress);
+    Connect(*edge_, kEdgeAddress);
+    // The one line of configuration that each needs.
+    store_->Do("echo 'listen: 10.77.0.1:4640' >> /etc/faultline/collector.yaml");
+    edge_->Do("echo 'collector: 10.77.0.1:4640' >> /etc/faultline/agent.yaml");
+  }
+
+  static void Connect(Machine& machine, const std::string& address) {
+    machine.Write("/etc/systemd/network/10-wire.network",
+                  absl::StrCat("[Match]\nType=ether\n[Network]\nAddress=", address, "/24\n"));
+    machine.Do("systemctl enable --now systemd-networkd");
+    machine.Await(absl::StrCat("ip -br address | grep -q ", address));
+  }
+
+  // The authority on the collector's machine, and the collector with its certificate.
+  void StartStore() {
+    store_->Do(
+        "faultline tls init /root/ca && cp -rT /root/ca/collector-collector /etc/faultline/tls && "
+        "chown -R faultline-collector: /etc/faultline/tls && systemctl restart "
+        "faultline-collector");
+  }
+  // Gives the edge device a folder of the store's as its certificates; all in one step, so that a
+  // program that reads them sees the old ones or the new ones.
+  void GiveEdge(const std::string& folder) {
+    const std::string tar = store_->Do(absl::StrCat("tar -C ", folder, " -c . | base64 -w 0"));
+    edge_->Do(absl::StrCat(
+        "cd /etc/faultline; rm -rf tls.old tls.new; mkdir -m 700 tls.new; base64 -d <<< ", tar,
+        " | tar -C tls.new -x; chown -R faultline-agent: tls.new; [ ! -d tls ] || mv tls tls.old; "
+        "mv tls.new tls"));
+  }
+  void AwaitConnected() {
+    store_->Await(absl::StrCat(kOperator, "status 2> /dev/null | grep -q '^edge .*connected'"));
+  }
+  // One of the counters of the agent's stream, by its log.
+  void AwaitLog(Machine& machine, const std::string& service, const std::string& word) {
+    machine.Await(absl::StrCat("journalctl -u ", service, " -o cat | grep -q -- '", word, "'"));
+  }
+  // A file of the store's, as rows.
+  std::vector<CsvRow> Read(const std::string& path) {
+    const std::string copy = dir_.path() + "/rows.csv";
+    std::ofstream(copy) << store_->Do("cat " + path);
+    return ReadCsv(copy);
+  }
+
+  Machine* store_ = nullptr;
+  Machine* edge_ = nullptr;
+};
+
+TEST_F(FleetTest, CertificatesDecideWhoIsHeard) {
+  // None: neither listens or dials beyond loopback, and both say what to do.
+  store_->Fail("systemctl start faultline-collector");
+  AwaitLog(*store_, "faultline-collector", "faultline tls init");
+  edge_->Fail("systemctl start faultline-agent");
+  AwaitLog(*edge_, "faultline-agent", "faultline tls");
+
+  StartStore();
+  // Another authority's.
+  store_->Do("faultline tls init /root/other && faultline tls node edge --ca /root/other");
+  GiveEdge("/root/other/node-edge");
+  edge_->Do("systemctl start faultline-agent");
+  AwaitLog(*edge_, "faultline-agent", "certificate");
+  EXPECT_THAT(store_->Do(absl::StrCat(kOperator, "status 2>&1")), HasSubstr("no node"));
+  store_->Fail("faultline --collector 10.77.0.1:4640 --tls /root/other/operator-operator status");
+  // A node's is not an operator's.
+  store_->Do("faultline tls node thief --ca /root/ca");
+  const std::string denied = store_->Fail(
+      "faultline --collector 10.77.0.1:4640 --tls /root/ca/node-thief halt --all 2>&1 || "
+      "{ echo; exit 1; }");
+  EXPECT_THAT(denied, HasSubstr("operator"));
+
+  // Expired: made ten days ago, for a day.
+  store_->Do(
+      "up() { cut -d. -f1 /proc/uptime; }; at=$(up); now=$(date +%s); date -s @$((now - 864000)); "
+      "faultline tls node edge --ca /root/ca --days 1 --out /root/expired; "
+      "date -s @$((now + $(up) - at))");
+  GiveEdge("/root/expired");
+  edge_->Do("systemctl restart faultline-agent");
+  edge_->Await("journalctl FAULTLINE_EVENT=certificate_time -o cat | grep -q expired");
+  EXPECT_THAT(store_->Do(absl::StrCat(kOperator, "status 2>&1")), HasSubstr("no node"));
+
+  // The right one, while the agent runs: taken without a restart.
+  store_->Do("faultline tls node edge --ca /root/ca");
+  GiveEdge("/root/ca/node-edge");
+  AwaitConnected();
+  EXPECT_EQ(edge_->Do("systemctl show -P NRestarts faultline-agent"), "0\n");
+}
+
+TEST_F(FleetTest, TwoMinutesOfAnEdgeDeviceBecomeALabelledDataset) {
+  StartStore();
+  store_->Do("faultline tls node edge --ca /root/ca");
+  GiveEdge("/root/ca/node-edge");
+  edge_->Do("systemctl start nginx faultline-injector faultline-agent");
+  AwaitConnected();
+  // Work for the server, by the network.
+  store_->Do(absl::StrCat("setsid h2load --h1 -c 4 -D 150 --rps 20 http://", kEdgeAddress,
+                          "/ > /root/load 2>&1 &"));
+  const auto throttled_us = [this] {
+    return Number(
+        edge_->Do("sed -n 's/^throttled_usec //p' "
+                  "/sys/fs/cgroup/system.slice/nginx.service/cpu.stat || echo 0"));
+  };
+  const auto retransmitted = [this] {
+    return Number(store_->Do("awk '/^Tcp:/ { v = $13 } END { print v }' /proc/net/snmp"));
+  };
+  // For 20 s, on the unit, through the collector.
+  const auto inject = [this](const std::string& fault) {
+    store_->Do(absl::StrCat(kOperator, "inject --target unit:nginx --for 20s --wait ", fault));
+  };
+  store_->Do(absl::StrCat(kOperator, "run start two && sleep 25"));
+  inject("cpu.limit cpus=0.05");
+  store_->Do("sleep 12");
+  const double lost_before = retransmitted();
+  inject("net.loss loss=30% direction=in");
+  const double lost_after = retransmitted();
+  store_->Do("sleep 12");
+  inject("mem.leak bytes=24MiB rate=8MiB");
+  store_->Do(absl::StrCat("sleep 12; ", kOperator, "run stop two"));
+  std::printf("%s", store_
+                        ->Do(absl::StrCat(kOperator,
+                                          "export --run two --out /root/two; cd "
+                                          "/root/two && sha256sum --quiet -c CHECKSUMS"))
+                        .c_str());
+
+  std::map<std::string, double> dose;
+  for (const CsvRow& fault : Read("/root/two/faults.csv")) {
+    EXPECT_EQ(At(fault, "phase"), "undone");
+    EXPECT_EQ(At(fault, "verdict"), "effective") << At(fault, "type") << At(fault, "reason");
+    EXPECT_EQ(At(fault, "node"), "edge");
+    const Json doses = Json::parse(At(fault, "dose"), nullptr, false);
+    std::printf("%s: %s\n", At(fault, "type").c_str(), doses.dump().c_str());
+    if (doses.is_array() && !doses.empty()) dose[At(fault, "type")] = doses[0].value("value", 0.0);
+  }
+  ASSERT_EQ(dose.size(), 3u);
+  // What the kernels of both ends say.
+  EXPECT_GT(dose["cpu.limit"], 1e9);
+  EXPECT_LE(dose["cpu.limit"], throttled_us() * 1e3);
+  EXPECT_EQ(dose["mem.leak"], 24 << 20);
+  EXPECT_GE(Number(edge_->Do("cat /sys/fs/cgroup/system.slice/nginx.service/memory.peak")),
+            24 << 20);
+  std::printf("%.0f packets dropped, %.0f sent again by the other end\n", dose["net.loss"],
+              lost_after - lost_before);
+  EXPECT_GT(dose["net.loss"], 20);
+  EXPECT_GT(lost_after - lost_before, 10);
+
+  // A row for each second of each fault, and none beyond.
+  std::map<std::string, int> labelled;
+  for (const CsvRow& row : Read("/root/two/data/cgroup.csv")) {
+    if (At(row, "label_target") == "1" && At(row, "entity") == "/system.slice/nginx.service") {
+      ++labelled[At(row, "fault_type")];
+    }
+  }
+  for (const char* type : {"cpu.limit", "net.loss", "mem.leak"}) {
+    EXPECT_GE(labelled[type], 14) << type;
+    EXPECT_LE(labelled[type], 20) << type;
+  }
+  EXPECT_EQ(Read("/root/two/gaps.csv").size(), 0u);
+}
+
+TEST_F(FleetTest, CollectorThatIsAwayAndARebootLoseNothingUnsaid) {
+  StartStore();
+  store_->Do("faultline tls node edge --ca /root/ca");
+  GiveEdge("/root/ca/node-edge");
+  edge_->Do("systemctl enable --now nginx faultline-injector faultline-agent");
+  AwaitConnected();
+  store_->Do(absl::StrCat(kOperator, "run start away"));
+  const double begin = edge_->Now();
+  // The cable is out.
+  const int away_s = Long() ? 300 : 60;
+  const std::string device = "$(basename $(ls -d /sys/class/net/e*))";
+  store_->Do(absl::StrCat("ip link set ", device, " down"));
+  edge_->Do(absl::StrCat("sleep ", away_s));
+  EXPECT_EQ(edge_->Do("systemctl is-active faultline-agent; systemctl show -P NRestarts "
+                      "faultline-agent"),
+            "active\n0\n");
+  const double memory =
+      Number(edge_->Do("cat /sys/fs/cgroup/system.slice/faultline-agent.service/memory.current"));
+  std::printf("agent's memory after %d s without collector: %.1f MiB\n", away_s, memory / 1048576);
+  EXPECT_LT(memory, 128 << 20);
+  store_->Do(absl::StrCat("ip link set ", device, " up"));
+  AwaitConnected();
+  // What was kept has come when the newest has.
+  store_->Do("sleep 10");
+  const double seconds = edge_->Now() - begin;
+  store_->Do(
+      absl::StrCat(kOperator, "run stop away; ", kOperator, "export --run away --out /root/away"));
+  const size_t rows = Read("/root/away/data/host.csv").size();
+  std::printf("%zu windows of %.0f s\n", rows, seconds);
+  EXPECT_GE(static_cast<double>(rows), seconds - 4);
+  EXPECT_EQ(Read("/root/away/gaps.csv").size(), 0u);
+
+  // Nothing waits for a collector that is away.
+  store_->Do(absl::StrCat("ip link set ", device, " down"));
+  edge_->Do("sleep 3");
+  const double stopping = edge_->Now();
+  edge_->Do("systemctl stop faultline-agent");
+  EXPECT_LT(edge_->Now() - stopping, 15);
+  store_->Do(absl::StrCat("ip link set ", device, " up"));
+  edge_->Do("systemctl start faultline-agent");
+  AwaitConnected();
+
+  // An orderly reboot ends what is active, and all comes back by itself.
+  edge_->Do(absl::StrCat(kRoot, "inject cpu.limit --target unit:nginx --for 300s cpus=0.5"));
+  ASSERT_TRUE(edge_->guest().PowerOff().ok());
+  store_->Await(absl::StrCat("! ", kOperator, "status | grep -q '^edge .*connected'"));
+  ASSERT_TRUE(edge_->guest().Start().ok());
+  AwaitConnected();
+  const std::string faults = edge_->Do(absl::StrCat(kRoot, "faults"));
+  EXPECT_THAT(faults, HasSubstr("the injector was stopped"));
+  EXPECT_EQ(edge_->Do("cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max 2> /dev/null || "
+                      "echo none"),
+            "none\n");
+}
+
+}  // namespace
+}  // namespace faultline
