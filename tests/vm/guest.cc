@@ -56,10 +56,12 @@ std::string Guest::ImageDir() {
 
 absl::StatusOr<std::unique_ptr<Guest>> Guest::Boot(const Options& options, const std::string& dir) {
   std::unique_ptr<Guest> guest(new Guest(options, dir));
+  const bool raw = options.base.empty();
   std::string said;
-  const int made = RunToEnd({"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
-                             ImageDir() + "/disk.img", guest->disk()},
-                            &said);
+  const int made =
+      RunToEnd({"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", raw ? "raw" : "qcow2",
+                "-b", raw ? ImageDir() + "/disk.img" : options.base, guest->disk()},
+               &said);
   if (made != 0) return absl::InternalError(absl::StrCat("make a disk: ", said));
   if (!options.files.empty()) {
     if (absl::Status status = guest->MakeFilesDisk(); !status.ok()) return status;
@@ -103,11 +105,17 @@ std::vector<std::string> Guest::Arguments() const {
       "nvme,drive=disk,serial=faultline", "-device", "virtio-serial-pci", "-chardev",
       absl::StrCat("socket,id=port,path=", socket(), ",server=on,wait=off"), "-device",
       "virtserialport,chardev=port,name=faultline"};
-  if (options_.network.empty()) {
+  if (options_.peer.empty()) {
     words.insert(words.end(), {"-nic", "none"});
   } else {
+    // Datagrams, so that either end may go and come back.
     words.insert(words.end(),
-                 {"-netdev", options_.network + ",id=net", "-device", "virtio-net-pci,netdev=net"});
+                 {"-netdev",
+                  absl::StrCat("dgram,id=net,local.type=unix,local.path=", wire(options_.name),
+                               ",remote.type=unix,remote.path=", wire(options_.peer)),
+                  "-device",
+                  absl::StrCat("virtio-net-pci,netdev=net,mac=52:54:00:00:00:",
+                               options_.name < options_.peer ? "01" : "02")});
   }
   if (!options_.files.empty()) {
     // No second NVMe: which of two is nvme0 is not said.
@@ -121,6 +129,7 @@ std::vector<std::string> Guest::Arguments() const {
 
 absl::Status Guest::Start() {
   unlink(socket().c_str());
+  unlink(wire(options_.name).c_str());
   qemu_ = Child(Arguments(), {absl::StrCat(dir_, "/", options_.name, ".qemu"), -1});
   const std::int64_t until_ns = NowNs() + kBootNs;
   if (absl::Status status = Connect(until_ns); !status.ok()) return status;

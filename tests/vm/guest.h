@@ -25,8 +25,11 @@ class Guest {
     std::string kernel = "6.1";
     int memory_mib = 1024;
     int cpus = 2;
-    // Ethernet between two guests, as QEMU's -netdev takes it, without its id; empty: none.
-    std::string network;
+    // Name of the guest of the same `dir` at the other end of its network device; empty: it has
+    // none.
+    std::string peer;
+    // Disk that its own starts as; empty: that of the image.
+    std::string base;
     // Folder of this host whose content, as it is at Boot, the guest finds read-only in kFiles;
     // empty: none.
     std::string files;
@@ -62,14 +65,18 @@ class Guest {
   // Orderly: systemd stops everything first. The guest is off afterwards.
   absl::Status PowerOff();
 
+  const std::string& name() const { return options_.name; }
   // What the guest's kernel and systemd printed.
   std::string console() const { return dir_ + "/" + options_.name + ".console"; }
+  // Its own disk (qcow2), what differs from the one that it started as. Whole while it is off.
+  std::string disk() const { return dir_ + "/" + options_.name + ".qcow2"; }
 
  private:
   Guest(Options options, std::string dir) : options_(std::move(options)), dir_(std::move(dir)) {}
-  std::string disk() const { return dir_ + "/" + options_.name + ".qcow2"; }
   std::string files_disk() const { return dir_ + "/" + options_.name + ".files"; }
   std::string socket() const { return dir_ + "/" + options_.name + ".port"; }
+  // Where the network device of guest `name` listens for frames.
+  std::string wire(const std::string& name) const { return dir_ + "/" + name + ".wire"; }
   std::vector<std::string> Arguments() const;
   absl::Status MakeFilesDisk() const;
   absl::Status MountFiles();

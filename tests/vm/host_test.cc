@@ -13,27 +13,25 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class HostTest : public MachineTest {
- protected:
-  HostTest() { programs_ = {"bpf_metric_tests"}; }
-};
+class HostTest : public MachineTest {};
 
-TEST_F(HostTest, DirectReclaimIsMeasuredOnAMachineThatRunsOutOfMemory) {
+TEST_F(HostTest, ReclaimAndScopesOfAWholeMachine) {
+  ASSERT_NE(Boot({}, {"bpf_metric_tests"}), nullptr);
   const std::string said =
       Do(absl::StrCat("FAULTLINE_WHOLE_MACHINE=1 ", Guest::kFiles,
                       "/bpf_metric_tests --gtest_filter='MemoryMetric.DirectReclaim*'"));
   EXPECT_THAT(said, HasSubstr("[  PASSED  ] 1 test."));
   EXPECT_THAT(said, Not(HasSubstr("SKIPPED")));
-}
 
-TEST_F(HostTest, ExecAsksSystemdForAScope) {
-  Install();
+  // exec asks systemd for a scope.
   EXPECT_THAT(Do("faultline exec --cgroup scoped -- cat /proc/self/cgroup"),
               HasSubstr("0::/system.slice/faultline-scoped.scope"));
-  EXPECT_EQ(Do("faultline exec --cgroup scoped -- sleep 10 > /dev/null 2>&1 & sleep 5; "
-               "systemctl show -P Delegate faultline-scoped.scope; "
-               "cat /sys/fs/cgroup/system.slice/faultline-scoped.scope/cpu.max; wait"),
+  Do("faultline exec --cgroup scoped -- sleep 10 > /dev/null 2>&1 & echo $! > /root/exec");
+  Await("[ -d /sys/fs/cgroup/system.slice/faultline-scoped.scope ]");
+  EXPECT_EQ(Do("systemctl show -P Delegate faultline-scoped.scope; "
+               "cat /sys/fs/cgroup/system.slice/faultline-scoped.scope/cpu.max"),
             "yes\nmax 100000\n");
+  Await("! [ -d /proc/$(cat /root/exec) ]");
   EXPECT_EQ(Do("faultline exec --cgroup scoped -- sh -c 'exit 7' 2> /dev/null; echo $?"), "7\n");
   // Nothing of it stays.
   Do("! systemctl -q is-active faultline-scoped.scope && "

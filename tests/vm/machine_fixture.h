@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A guest with the Debian packages at hand, for scenarios on whole machines. What fails keeps the
-// guest's journal, and says where.
+// A guest with the Debian packages, for scenarios on whole machines. What fails keeps the guest's
+// journal, and says where.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,30 +20,62 @@ inline constexpr char kTarget[] = "cgroup:/system.slice/nginx.service";
 // The injector of the guest, as root.
 inline constexpr char kRoot[] = "faultline --injector unix:/run/faultline/root.sock ";
 
-class MachineTest : public ::testing::Test {
- protected:
-  // An emulated machine, on a busy host.
-  static constexpr std::int64_t kPatienceNs = 300 * kNsPerSecond;
+// Defines the shell function `digest`: what faults change, of every unit of system.slice and every
+// device.
+extern const char kDigestScript[];
 
-  // Boots a guest with kernel 6.1 that has the packages in Guest::kFiles; skips if no image was
-  // made, fails if there are no packages.
-  void SetUp() override;
-  // What else of the build is to be in Guest::kFiles; read by SetUp.
-  std::vector<std::string> programs_;
-  // Installs all packages and starts nginx; the injector is allowed to take faults, and runs.
-  void Install();
+// A guest that the test talks to. Every command is expected to end as said; its failure is the
+// test's.
+class Machine {
+ public:
+  explicit Machine(std::unique_ptr<Guest> guest) : guest_(std::move(guest)) {}
+
+  Guest& guest() { return *guest_; }
   // Output of a command that must succeed, or must fail.
-  std::string Do(const std::string& command);
-  std::string Fail(const std::string& command);
-  // Repeats the command until it succeeds; fails the test after kPatienceNs.
+  std::string Do(const std::string& command) { return Expect(command, true); }
+  std::string Fail(const std::string& command) { return Expect(command, false); }
+  // Repeats the command until it succeeds; the test fails after a minute of the guest's.
   void Await(const std::string& command);
-  void TearDown() override;
-
-  const TempDir dir_;
-  std::unique_ptr<Guest> guest_;
+  // Seconds since its boot.
+  double Now();
+  // Output of `digest`.
+  std::string Digest() { return Do(std::string(kDigestScript) + "digest"); }
+  void Write(const std::string& path, const std::string& text);
+  // Writes its journal to the folder of the system's temporary files and prints the path.
+  void KeepJournal(const std::string& name);
 
  private:
   std::string Expect(const std::string& command, bool success);
+  std::unique_ptr<Guest> guest_;
+};
+
+class MachineTest : public ::testing::Test {
+ protected:
+  // Skips if no image was made, fails if there are no packages.
+  void SetUp() override;
+  // Keeps the journals of a test that failed.
+  void TearDown() override;
+
+  // Starts a guest on which the packages are installed, the injector may take faults, and none of
+  // the services runs. `programs`: what of the build is to be in Guest::kFiles. The fixture's own;
+  // a failure of the test and null if it does not start.
+  Machine* Boot(Guest::Options options = {}, const std::vector<std::string>& programs = {});
+  // A guest without the packages, which are in Guest::kFiles.
+  Machine* BootBare();
+
+  // Of the guest that was started first.
+  std::string Do(const std::string& command);
+  std::string Fail(const std::string& command);
+  void Await(const std::string& command);
+
+  // --long was asked for.
+  static bool Long();
+
+  const TempDir dir_;
+
+ private:
+  Machine* Keep(absl::StatusOr<std::unique_ptr<Guest>> guest);
+  std::vector<std::unique_ptr<Machine>> machines_;
 };
 
 }  // namespace faultline

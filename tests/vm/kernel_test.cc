@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernels that users have: what the agent can measure there, and a fault of each mechanism.
+#include <gmock/gmock.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "tests/vm/machine_fixture.h"
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Mechanism {
+  const char* what;
+  const char* fault;
+  // A command that succeeds while it is in force.
+  const char* in_force;
+};
+constexpr Mechanism kMechanisms[] = {
+    {"value of a control group", "cpu.limit cpus=0.3 --target cgroup:/system.slice/nginx.service",
+     "grep -qx '30000 100000' /sys/fs/cgroup/system.slice/nginx.service/cpu.max"},
+    {"property of a unit", "cpu.limit cpus=0.2 --target unit:nginx",
+     "systemctl show nginx -p CPUQuotaPerSecUSec | grep -q =200ms"},
+    {"freezer", "process.pause --target unit:nginx",
+     "grep -qx 'frozen 1' /sys/fs/cgroup/system.slice/nginx.service/cgroup.events"},
+    {"helper", "mem.leak bytes=8MiB rate=64MiB --target unit:nginx", "pgrep -x faultline-hold"},
+    {"BPF link", "net.loss loss=50% direction=in --target unit:nginx",
+     "bpftool link | grep -q cgroup_inet_ingress"},
+    {"plane", "net.rate rate=1Mbit device=d0 --target unit:nginx",
+     "tc class show dev d0 | grep -q 'rate 1Mbit'"},
+};
+
+class KernelTest : public MachineTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(KernelTest, MeasuresAndTakesAFaultOfEachMechanism) {
+  Guest::Options options;
+  options.kernel = GetParam();
+  ASSERT_NE(Boot(options), nullptr);
+  const std::string release = Do("uname -r");
+  EXPECT_TRUE(absl::StartsWith(release, GetParam())) << release;
+  const std::string measured = Do("faultline-agent --check");
+  std::printf("%s%s", release.c_str(),
+              measured.substr(measured.rfind('\n', measured.size() - 2) + 1).c_str());
+  Do("ip link add d0 type dummy && ip link set d0 up && echo 'plane-device: [d0]' >> "
+     "/etc/faultline/injector.yaml && systemctl start nginx faultline-injector");
+  for (const Mechanism& mechanism : kMechanisms) {
+    SCOPED_TRACE(mechanism.what);
+    const std::string before = Do(std::string(kDigestScript) + "digest");
+    Do(absl::StrCat(kRoot, "inject --for 60s ", mechanism.fault));
+    Do(mechanism.in_force);
+    Do(absl::StrCat(kRoot, "halt; ", kRoot, "release"));
+    EXPECT_EQ(Do(std::string(kDigestScript) + "digest"), before);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, KernelTest, ::testing::Values("5.10", "6.1", "6.12"),
+                         [](const auto& kernel) {
+                           return absl::StrReplaceAll(kernel.param, {{".", "_"}});
+                         });
+
+}  // namespace
+}  // namespace faultline
