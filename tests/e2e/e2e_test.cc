@@ -18,7 +18,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "tests/child.h"
-#include "tests/e2e/csv.h"
+#include "tests/csv.h"
 
 namespace faultline {
 namespace {

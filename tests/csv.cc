@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/e2e/csv.h"
+#include "tests/csv.h"
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
