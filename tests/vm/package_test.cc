@@ -10,6 +10,7 @@ namespace faultline {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // What a package could leave behind. Passwords' and groups' own backups are not ours.
 constexpr char kDigest[] =
@@ -51,6 +52,8 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   Fail("systemctl is-active faultline-injector");
   Await("faultline status | grep -q connected");
   ExpectSandboxed();
+  // The sandbox leaves it what it measures with.
+  EXPECT_THAT(Do("faultline status --json"), Not(HasSubstr("CAP_BPF")));
 
   // Enabled as a service, and still not allowed to do anything.
   Do("systemctl enable --now faultline-injector");
