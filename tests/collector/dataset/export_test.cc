@@ -280,6 +280,7 @@ TEST_F(ExportTest, FilesAreAsTheyShouldBeToTheByte) {
   EXPECT_THAT(names, ElementsAre("CHECKSUMS", "README.md", "data/cgroup.csv", "data/fault.csv",
                                  "data/host.csv", "entities.csv", "events.csv", "faults.csv",
                                  "gaps.csv", "metrics.csv", "nodes.csv", "targets.csv"));
+  EXPECT_EQ(files["targets.csv"], "node,target,hold,held,remark\n");
   const auto cgroup = LinesOf(files["data/cgroup.csv"]);
   EXPECT_EQ(cgroup[0],
             "timestamp,node,entity,cpu_time_ns_per_s,memory_usage_bytes,runqueue_wait_ns_p50,"
