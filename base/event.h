@@ -32,6 +32,8 @@ enum class Event : std::uint8_t {
   kFaultUndone,
   kFaultFailed,
   kFaultInterfered,
+  kHoldActive,
+  kHoldEnded,
   kUndoDelayed,
   kInjectorEnded,
   kHalted,

@@ -30,6 +30,11 @@ std::string PhaseCell(const Terminal& terminal, const v1::FaultState& fault) {
   }
 }
 
+// What is held for a run stands in the same lists.
+std::string TypeCell(const v1::FaultState& fault) {
+  return absl::StrCat(fault.spec().type(), fault.hold() ? " (no fault)" : "");
+}
+
 std::string PrimaryDose(const v1::FaultState& fault) {
   return fault.dose().empty() ? "-" : DoseText(fault.dose(0));
 }
@@ -67,7 +72,7 @@ Table FaultsTable(const Terminal& terminal, const FaultList& faults) {
   Table table(
       {"ID", "TYPE", "TARGET", "NODE", "PHASE", "STARTED (UTC)", "LASTS", "DOSE", "REASON"});
   for (const v1::FaultState& fault : faults) {
-    table.Add({fault.spec().id(), fault.spec().type(), TargetText(fault.spec().target()),
+    table.Add({fault.spec().id(), TypeCell(fault), TargetText(fault.spec().target()),
                fault.node().empty() ? "-" : fault.node(), PhaseCell(terminal, fault),
                ClockText(fault.edges().acked().realtime_ns()),
                DurationText(fault.spec().duration_ns()), PrimaryDose(fault), fault.reason()});
@@ -105,7 +110,7 @@ std::string TypeHelp(const Terminal& terminal, const v1::FaultInfo& info) {
 
 std::string FaultLine(const Terminal& terminal, const v1::FaultState& fault) {
   std::string line =
-      absl::StrCat(fault.spec().id(), "  ", fault.spec().type(), "  ",
+      absl::StrCat(fault.spec().id(), "  ", TypeCell(fault), "  ",
                    TargetText(fault.spec().target()), "  ", PhaseCell(terminal, fault));
   if (!fault.dose().empty()) absl::StrAppend(&line, "  ", DoseText(fault.dose(0)));
   if (!fault.reason().empty()) absl::StrAppend(&line, "  ", fault.reason());

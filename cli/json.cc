@@ -108,6 +108,7 @@ Json ToJson(const v1::FaultState& state) {
   json["reason"] = TextOrNull(state.reason());
   json["cgroup"] = TextOrNull(state.cgroup());
   json["sham"] = state.sham();
+  json["hold"] = state.hold();
   json["symptoms"] = Strings(state.symptoms());
   json["changes"] = ChangesJson(state.changes());
   json["deadline_boottime_ns"] = NumberOrNull(state.deadline_boottime_ns());
@@ -127,6 +128,7 @@ Json ToJson(const v1::FaultInfo& info) {
           {"reason", TextOrNull(info.reason())},
           {"targets", Strings(info.targets())},
           {"peers", info.peers()},
+          {"hold", info.hold()},
           {"dose", info.dose()},
           {"symptoms", Strings(info.symptoms())},
           {"parameters", parameters}};
@@ -173,10 +175,19 @@ Json ToJson(const v1::NodeStatus& node) {
 }
 
 Json ToJson(const v1::Run& run) {
+  Json targets = Json::array();
+  for (const v1::RunTarget& target : run.targets()) {
+    targets.push_back({{"node", target.node()},
+                       {"target", TargetText(target.target())},
+                       {"hold_id", target.hold_id()},
+                       {"held", TextOrNull(HeldWord(target.held()))},
+                       {"remark", TextOrNull(target.remark())}});
+  }
   return {{"name", run.name()},
           {"begin_realtime_ns", run.begin_realtime_ns()},
           {"end_realtime_ns", NumberOrNull(run.end_realtime_ns())},
-          {"note", run.note()}};
+          {"note", run.note()},
+          {"targets", targets}};
 }
 
 Json ToJson(const v1::ExportSummary& summary) {

@@ -110,6 +110,27 @@ absl::StatusOr<v1::Target> ParseTarget(absl::string_view text) {
   return target;
 }
 
+absl::StatusOr<v1::RunTarget> ParseRunTarget(absl::string_view text, absl::string_view node) {
+  v1::RunTarget result;
+  result.set_node(std::string(node));
+  // A node's name has no colon, and a target's kind no slash.
+  const size_t slash = text.find('/');
+  if (slash < text.find(':')) {
+    const std::string named(text.substr(0, slash));
+    if (named.empty() || (!node.empty() && named != node)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "target \"", text, "\" is none; write [NODE/]TARGET, like edge-1/unit:nginx.service",
+          named.empty() ? "" : ", with the node here or in --node, not both"));
+    }
+    result.set_node(named);
+    text.remove_prefix(slash + 1);
+  }
+  absl::StatusOr<v1::Target> target = ParseTarget(text);
+  if (!target.ok()) return target.status();
+  *result.mutable_target() = *std::move(target);
+  return result;
+}
+
 absl::StatusOr<std::int64_t> ParseDuration(absl::string_view text) {
   absl::Duration duration;
   if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration() ||

@@ -9,6 +9,7 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/parse.h"
 #include "cli/words.h"
 
 namespace faultline::cli {
@@ -17,6 +18,9 @@ namespace {
 struct RunOptions {
   std::string name;
   std::string note;
+  std::vector<std::string> targets;
+  std::string node;
+  std::string hold_for;
   bool json = false;
 };
 
@@ -35,16 +39,44 @@ void Show(const Globals& globals, const v1::Run& run, bool json) {
                           << TimeText(run.begin_realtime_ns());
   if (!open) globals.terminal->out() << " to " << TimeText(run.end_realtime_ns());
   globals.terminal->out() << "\n";
+  for (const v1::RunTarget& target : run.targets()) {
+    const std::string name = absl::StrCat(TargetText(target.target()), " on ", target.node());
+    if (open) {
+      globals.terminal->out() << "controllers held on for " << name << "\n";
+    } else if (!target.remark().empty()) {
+      globals.terminal->Say(absl::StrCat("note: ", name, ": ", target.remark()));
+    }
+  }
 }
 
-absl::Status Start(const Globals& globals, const RunOptions& options) {
-  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
-  if (!dialled.ok()) return dialled.status();
-  Client& client = *dialled;
+absl::StatusOr<v1::StartRunRequest> MakeRequest(const RunOptions& options) {
   v1::StartRunRequest request;
   request.set_name(options.name);
   request.set_note(options.note);
-  const absl::StatusOr<v1::Run> run = Call(client.runs(), &v1::Runs::Stub::StartRun, request);
+  if (options.targets.empty() && !(options.node.empty() && options.hold_for.empty())) {
+    return absl::InvalidArgumentError(
+        "--node and --for say where and how long something is held: give --target, too");
+  }
+  for (const std::string& text : options.targets) {
+    absl::StatusOr<v1::RunTarget> target = ParseRunTarget(text, options.node);
+    if (!target.ok()) return target.status();
+    *request.add_targets() = *std::move(target);
+  }
+  if (options.hold_for.empty()) return request;
+  const absl::StatusOr<std::int64_t> hold = ParseDuration(options.hold_for);
+  if (!hold.ok()) return hold.status();
+  request.set_hold_ns(*hold);
+  return request;
+}
+
+absl::Status Start(const Globals& globals, const RunOptions& options) {
+  const absl::StatusOr<v1::StartRunRequest> request = MakeRequest(options);
+  if (!request.ok()) return request.status();
+  absl::StatusOr<Client> dialled = Client::Dial(globals.address(), globals.tls);
+  if (!dialled.ok()) return dialled.status();
+  Client& client = *dialled;
+  const absl::StatusOr<v1::Run> run =
+      Call(client.runs(), &v1::Runs::Stub::StartRun, *request, kFaultTimeout);
   if (run.ok()) Show(globals, *run, options.json);
   return run.status();
 }
@@ -55,7 +87,8 @@ absl::Status Stop(const Globals& globals, const RunOptions& options) {
   Client& client = *dialled;
   v1::StopRunRequest request;
   request.set_name(options.name);
-  const absl::StatusOr<v1::Run> run = Call(client.runs(), &v1::Runs::Stub::StopRun, request);
+  const absl::StatusOr<v1::Run> run =
+      Call(client.runs(), &v1::Runs::Stub::StopRun, request, kFaultTimeout);
   if (run.ok()) Show(globals, *run, options.json);
   return run.status();
 }
@@ -109,8 +142,19 @@ void AddRun(CLI::App& app, Action* action) {
     });
     return sub;
   };
-  add("start", "open a run now", true, Start)
-      ->add_option("--note", options->note, "free text that goes with it");
+  CLI::App* start = add("start", "open a run now", true, Start);
+  start->add_option("--note", options->note, "free text that goes with it");
+  start
+      ->add_option(
+          "--target", options->targets,
+          "[NODE/]TARGET that faults are meant for, like unit:nginx.service or "
+          "edge-1/cgroup:/web: the controllers that they need are on for it before the run "
+          "begins, and stay so until it ends; may be given again")
+      ->allow_extra_args(false);
+  start->add_option("--node", options->node, "node of the targets that name none");
+  start->add_option("--for", options->hold_for,
+                    "how long they are held at most, should nobody stop the run; 24h unless "
+                    "given, at most 168h");
   add("stop", "close it now", true, Stop);
   add("list", "every run of the collector", false, List);
 }

@@ -57,6 +57,7 @@ std::string ActiveFaults(Client& client, const v1::NodeStatus& node) {
   if (!list.ok()) return "?";
   std::vector<std::string> types;
   for (const v1::FaultState& fault : list->faults()) {
+    if (fault.hold()) continue;
     const std::string unknown = UnknownText(fault);
     types.push_back(unknown.empty() ? fault.spec().type()
                                     : absl::StrCat(fault.spec().type(), " (", unknown, ")"));

@@ -85,8 +85,8 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(const CollectorOptio
   collector->control_ = std::make_unique<Control>(collector->store_.get(), collector->reader_.get(),
                                                   &collector->fleet_, &collector->feed_);
   collector->nodes_ = std::make_unique<NodesService>(collector->reader_.get(), &collector->fleet_);
-  collector->runs_ =
-      std::make_unique<RunsService>(collector->store_.get(), collector->reader_.get());
+  collector->runs_ = std::make_unique<RunsService>(collector->store_.get(),
+                                                   collector->reader_.get(), &collector->fleet_);
   collector->datasets_ =
       std::make_unique<DatasetsService>(collector->store_.get(), &collector->fleet_, clock);
   const auto status = collector->Listen(options);

@@ -18,6 +18,7 @@
 #include "collector/ingest.h"
 #include "collector/inventory.h"
 #include "collector/options.h"
+#include "collector/runs.h"
 #include "collector/store/reader.h"
 #include "collector/store/store.h"
 

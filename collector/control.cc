@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "collector/fan_out.h"
 #include "collector/fault_watch.h"
+#include "collector/routing.h"
 #include "collector/store/fault_progress.h"
 #include "proto/words.h"
 
@@ -21,54 +22,13 @@ namespace {
 
 using std::chrono::system_clock;
 
-// For callers that set no deadline. Starting a fault takes milliseconds, undoing one that waits for
-// systemd seconds.
-constexpr std::chrono::seconds kDefaultTimeout{60};
 // List answers from the catalogue what a node does not say in time.
 constexpr std::chrono::seconds kListTimeout{2};
 constexpr int kMaxListed = 1000;
 
-system_clock::time_point DeadlineOf(grpc::CallbackServerContext* context) {
-  // Without a deadline gRPC reports one in the far future.
-  const auto latest = system_clock::now() + std::chrono::hours(24);
-  return context->deadline() < latest ? context->deadline() : system_clock::now() + kDefaultTimeout;
-}
-
 grpc::Status OtherAnswer(const std::string& node) {
   return {grpc::StatusCode::INTERNAL,
           absl::StrCat("node ", node, " answered something else than it was asked")};
-}
-
-std::vector<std::string> Names(const std::vector<NodeRow>& rows) {
-  std::vector<std::string> names;
-  names.reserve(rows.size());
-  for (const NodeRow& row : rows) names.push_back(row.status.node().id());
-  return names;
-}
-
-absl::Status Absent(const std::string& node, const std::vector<std::string>& known) {
-  if (std::find(known.begin(), known.end(), node) != known.end()) {
-    return absl::UnavailableError(
-        absl::StrCat("node ", node,
-                     " is not connected; is faultline-agent running there, and can it reach the "
-                     "collector?"));
-  }
-  if (known.empty()) {
-    return absl::NotFoundError(absl::StrCat("no node is named ", node, "; none ever connected"));
-  }
-  return absl::NotFoundError(
-      absl::StrCat("no node is named ", node, "; known are ", absl::StrJoin(known, ", ")));
-}
-
-// The only connected node, or what to do instead.
-absl::StatusOr<std::string> OnlyNode(const Fleet& fleet) {
-  const std::vector<std::string> connected = fleet.Connected();
-  if (connected.size() == 1) return connected[0];
-  if (connected.empty()) {
-    return absl::UnavailableError("no node is connected; is faultline-agent running?");
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("several nodes are connected, name one of ", absl::StrJoin(connected, ", ")));
 }
 
 // Since when nobody has seen a fault that its node's injector did not speak of: the injector's
@@ -151,7 +111,7 @@ void MergeLists(std::vector<v1::FaultState> known, const Answers& answers,
 void Control::RefuseAbsent(const std::string& node, grpc::ServerUnaryReactor* reactor) {
   const bool asked = reader_->Submit([node, reactor](Catalogue& catalogue) {
     const auto nodes = catalogue.Nodes();
-    reactor->Finish(ToGrpc(nodes.ok() ? Absent(node, Names(*nodes)) : nodes.status()));
+    reactor->Finish(ToGrpc(nodes.ok() ? Absent(node, NodeNames(*nodes)) : nodes.status()));
   });
   if (!asked) reactor->Finish(ToGrpc(Absent(node, {node})));
 }
@@ -288,7 +248,7 @@ grpc::ServerUnaryReactor* Control::Halt(grpc::CallbackServerContext* context,
     }
     const bool asked = all && reader_->Submit([=](Catalogue& catalogue) {
       const auto nodes = catalogue.Nodes();
-      for (const std::string& node : nodes.ok() ? Names(*nodes) : std::vector<std::string>()) {
+      for (const std::string& node : nodes.ok() ? NodeNames(*nodes) : std::vector<std::string>()) {
         if (std::find(told.begin(), told.end(), node) == told.end()) {
           response->add_unreachable(absl::StrCat(node, ": not connected"));
         }
@@ -327,7 +287,7 @@ grpc::ServerUnaryReactor* Control::List(grpc::CallbackServerContext* context,
   const bool asked = reader_->Submit([=, this](Catalogue& catalogue) {
     const auto rows = catalogue.Nodes();
     if (!rows.ok()) return reactor->Finish(ToGrpc(rows.status()));
-    const std::vector<std::string> known = Names(*rows);
+    const std::vector<std::string> known = NodeNames(*rows);
     const std::string& node = request->node();
     if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
       return reactor->Finish(ToGrpc(Absent(node, known)));
@@ -353,7 +313,7 @@ grpc::ServerWriteReactor<v1::FaultState>* Control::Watch(grpc::CallbackServerCon
                                       active_only = request->active_only()](Catalogue& catalogue) {
     const auto rows = catalogue.Nodes();
     if (!rows.ok()) return watch->End(ToGrpc(rows.status()));
-    const std::vector<std::string> known = Names(*rows);
+    const std::vector<std::string> known = NodeNames(*rows);
     if (!node.empty() && std::find(known.begin(), known.end(), node) == known.end()) {
       return watch->End(ToGrpc(Absent(node, known)));
     }

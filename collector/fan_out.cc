@@ -11,19 +11,21 @@
 namespace faultline {
 namespace {
 
+using Results = std::vector<absl::StatusOr<v1::CommandResult>>;
+
 // Shared by the answers that are still to come.
 class Gathering {
  public:
-  Gathering(std::size_t expected, std::function<void(Answers)> done)
-      : missing_(expected), done_(std::move(done)) {}
+  Gathering(std::size_t expected, std::function<void(Results)> done)
+      : missing_(expected), results_(expected, absl::UnknownError("")), done_(std::move(done)) {}
 
-  void Add(const std::string& node, absl::StatusOr<v1::CommandResult> answer) {
-    Answers all;
+  void Add(std::size_t index, absl::StatusOr<v1::CommandResult> answer) {
+    Results all;
     {
       const absl::MutexLock lock(&mutex_);
-      answers_.emplace(node, std::move(answer));
+      results_[index] = std::move(answer);
       if (--missing_ > 0) return;
-      all = std::move(answers_);
+      all = std::move(results_);
     }
     done_(std::move(all));
   }
@@ -31,26 +33,40 @@ class Gathering {
  private:
   absl::Mutex mutex_;
   std::size_t missing_ ABSL_GUARDED_BY(mutex_);
-  Answers answers_ ABSL_GUARDED_BY(mutex_);
-  std::function<void(Answers)> done_;
+  Results results_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(Results)> done_;
 };
 
 }  // namespace
 
-void FanOut(const Fleet& fleet, const std::vector<std::string>& nodes, const v1::Command& command,
-            std::chrono::system_clock::time_point deadline, std::function<void(Answers)> done) {
-  if (nodes.empty()) return done({});
-  const auto gathering = std::make_shared<Gathering>(nodes.size(), std::move(done));
-  for (const std::string& node : nodes) {
-    const auto link = fleet.Find(node);
+void FanOutEach(const Fleet& fleet, const std::vector<NodeCommand>& commands,
+                std::chrono::system_clock::time_point deadline, std::function<void(Results)> done) {
+  if (commands.empty()) return done({});
+  const auto gathering = std::make_shared<Gathering>(commands.size(), std::move(done));
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    const auto link = fleet.Find(commands[i].node);
     if (link == nullptr) {
-      gathering->Add(node, absl::UnavailableError("not connected"));
+      gathering->Add(i, absl::UnavailableError("not connected"));
       continue;
     }
-    link->Call(command, deadline, [gathering, node](absl::StatusOr<v1::CommandResult> answer) {
-      gathering->Add(node, std::move(answer));
-    });
+    link->Call(commands[i].command, deadline,
+               [gathering, i](absl::StatusOr<v1::CommandResult> answer) {
+                 gathering->Add(i, std::move(answer));
+               });
   }
+}
+
+void FanOut(const Fleet& fleet, const std::vector<std::string>& nodes, const v1::Command& command,
+            std::chrono::system_clock::time_point deadline, std::function<void(Answers)> done) {
+  std::vector<NodeCommand> commands;
+  for (const std::string& node : nodes) commands.push_back({node, command});
+  FanOutEach(fleet, commands, deadline, [nodes, done = std::move(done)](Results results) {
+    Answers answers;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      answers.emplace(nodes[i], std::move(results[i]));
+    }
+    done(std::move(answers));
+  });
 }
 
 }  // namespace faultline

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/event.h"
@@ -26,13 +27,15 @@ bool NewerCommand(const v1::FaultState& a, const v1::FaultState& b) {
   return a.edges().commanded().realtime_ns() > b.edges().commanded().realtime_ns();
 }
 
+const char* NounOf(const v1::FaultState& state) { return state.hold() ? "hold" : "fault"; }
+
 // What the kernel does not take although the request is well formed is the host's doing.
 absl::Status NotTheCommand(const absl::Status& status) {
   if (!absl::IsInvalidArgument(status) && !absl::IsAborted(status)) return status;
   return absl::FailedPreconditionError(status.message());
 }
 
-// "fault ID: TYPE on CGROUP WORD, REASON".
+// "fault ID: TYPE on CGROUP WORD, REASON"; of a hold, which is no fault, "hold ID: ...".
 void LogFault(Event event, const v1::FaultState& state, absl::string_view word) {
   const std::string& group = state.cgroup();
   LogEvent(event,
@@ -40,11 +43,14 @@ void LogFault(Event event, const v1::FaultState& state, absl::string_view word) 
             {kFaultTypeField, state.spec().type()},
             {kCgroupField, group},
             {kReasonField, state.reason()}},
-           "fault ", state.spec().id(), ": ", state.spec().type(), group.empty() ? "" : " on ",
-           group, " ", word, state.reason().empty() ? "" : ", ", state.reason());
+           NounOf(state), " ", state.spec().id(), ": ", state.spec().type(),
+           group.empty() ? "" : " on ", group, " ", word, state.reason().empty() ? "" : ", ",
+           state.reason());
 }
 
-Event EndOf(v1::Phase phase) {
+Event EndOf(const v1::FaultState& state) {
+  const v1::Phase phase = state.phase();
+  if (state.hold() && phase == v1::PHASE_UNDONE) return Event::kHoldEnded;
   if (phase == v1::PHASE_FAILED) return Event::kFaultFailed;
   return phase == v1::PHASE_INTERFERED ? Event::kFaultInterfered : Event::kFaultUndone;
 }
@@ -114,7 +120,9 @@ absl::StatusOr<std::unique_ptr<Injection>> Controller::Prepare(const v1::FaultSp
                      "; root releases it on the host with `faultline release`"));
   }
   if (!closed_.empty()) return absl::UnavailableError(closed_);
-  if (absl::Status status = guard_.CheckDuration(spec); !status.ok()) return status;
+  const FaultType* type = FindFaultType(spec.type());
+  const bool hold = type != nullptr && type->hold;
+  if (absl::Status status = guard_.CheckDuration(spec, hold); !status.ok()) return status;
   std::vector<const v1::FaultState*> others;
   for (const Active& active : active_) others.push_back(&active.injection->state());
   absl::StatusOr<std::unique_ptr<Injection>> injection =
@@ -168,7 +176,7 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
     return saved;
   }
   Tell(injection->state());
-  LogFault(Event::kFaultStarted, injection->state(), "begins");
+  if (!injection->state().hold()) LogFault(Event::kFaultStarted, injection->state(), "begins");
   active_.push_back({.injection = std::move(injection)});
   Active& active = active_.back();
   absl::Status applied = active.injection->Apply();
@@ -184,7 +192,7 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
     return applied;
   }
   for (const std::string& note : active.injection->notes()) {
-    LogInfo("fault ", active.injection->id(), ": note: ", note);
+    LogInfo(NounOf(active.injection->state()), " ", active.injection->id(), ": note: ", note);
   }
   const std::int64_t now_ns = clock_->Now().boottime_ns;
   active.next_save_ns = now_ns;
@@ -192,9 +200,10 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
   active.next_measure_ns = now_ns;
   SaveAndTell(active.injection->state());
   ScheduleNext(active, now_ns);
-  LogFault(Event::kFaultActive, active.injection->state(), "is active");
+  const v1::FaultState& state = active.injection->state();
+  LogFault(state.hold() ? Event::kHoldActive : Event::kFaultActive, state, "is active");
   Wake();
-  return active.injection->state();
+  return state;
 }
 
 void Controller::Refuse(const v1::FaultSpec& spec, Instant commanded, const absl::Status& why) {
@@ -300,10 +309,13 @@ bool Controller::EndAll(const std::string& reason) {
 
 std::vector<v1::FaultState> Controller::EndEach(const std::string& reason) {
   std::vector<v1::FaultState> ended;
-  // The newest first: it may stand on what an older one changed.
-  for (auto active = active_.rbegin(); active != active_.rend(); ++active) {
-    End(*active, v1::PHASE_UNDONE, reason);
-    ended.push_back(active->injection->state());
+  // The newest first, and what is held last: it may stand on what an older one changed.
+  for (const bool hold : {false, true}) {
+    for (auto active = active_.rbegin(); active != active_.rend(); ++active) {
+      if (active->injection->state().hold() != hold) continue;
+      End(*active, v1::PHASE_UNDONE, reason);
+      ended.push_back(active->injection->state());
+    }
   }
   DropFinished();
   Wake();
@@ -320,9 +332,9 @@ void Controller::End(Active& active, v1::Phase final, const std::string& reason)
     if (injection.recovered() || final != v1::PHASE_UNDONE) Save(injection.state());
     Tell(injection.state());
   }
-  if (injection.Undo()) {
-    LogFault(EndOf(injection.state().phase()), injection.state(),
-             PhaseWord(injection.state().phase()));
+  const std::string needed = WaitsFor(injection);
+  if (needed.empty() ? injection.Undo() : injection.PutOff(needed)) {
+    LogFault(EndOf(injection.state()), injection.state(), PhaseWord(injection.state().phase()));
     SaveAndTell(injection.state());
     return;
   }
@@ -332,8 +344,29 @@ void Controller::End(Active& active, v1::Phase final, const std::string& reason)
            {{kFaultIdField, injection.id()},
             {kFaultTypeField, injection.state().spec().type()},
             {kReasonField, injection.state().residue(0)}},
-           "fault ", injection.id(), " is not undone yet: ", injection.state().residue(0));
+           NounOf(injection.state()), " ", injection.id(),
+           " is not undone yet: ", injection.state().residue(0));
   SaveAndTell(injection.state());
+}
+
+std::string Controller::WaitsFor(const Injection& injection) {
+  const v1::FaultState& state = injection.state();
+  if (!state.hold()) return "";
+  const auto order = [](const v1::FaultState& of) {
+    return std::make_pair(of.edges().commanded().boottime_ns(), of.spec().id());
+  };
+  std::vector<const v1::FaultState*> newer;
+  for (const Active& active : active_) {
+    const v1::FaultState& other = active.injection->state();
+    // Of two holds only the newer can need the older, or they would wait for each other. No fault
+    // is older.
+    const bool later = !other.hold() || order(other) > order(state);
+    if (!IsFinal(other.phase()) && later) newer.push_back(&other);
+  }
+  const v1::FaultState* on = Guard::StandsOn(state, newer);
+  if (on == nullptr) return "";
+  return absl::StrCat("it ends after ", NounOf(*on), " ", on->spec().id(), " (", on->spec().type(),
+                      " on ", on->cgroup(), "), which needs what it holds");
 }
 
 void Controller::DropFinished() {

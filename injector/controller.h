@@ -3,7 +3,8 @@
 // The life of every fault: accepted -> journaled -> applied -> verified -> undoing -> undone, or
 // refused, failed, interfered. Alone calls Apply and Restore, journals before it changes anything,
 // reads back four times a second, ends each fault at its deadline or with its target, and at its
-// start undoes what an earlier process left. Thread-safe: one mutex, held while the host is
+// start undoes what an earlier process left. What is held for a run lives the same life, and ends
+// after the faults that stand on it. Thread-safe: one mutex, held while the host is
 // changed. Destroying it is like a crash: nothing is undone; call EndAll before.
 #pragma once
 
@@ -111,6 +112,8 @@ class Controller {
   // One attempt; moves the fault to the finished ones when it is done.
   void End(Active& active, v1::Phase final, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a hold that is to end: what still stands on it, a sentence; empty: nothing does.
+  std::string WaitsFor(const Injection& injection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<v1::FaultState> EndEach(const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<v1::FaultState> ListLocked(bool active_only) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -24,6 +24,11 @@ void Controller::ScheduleNext(Active& active, std::int64_t now_ns) {
   const v1::FaultState& state = active.injection->state();
   const bool untouched = state.edges().first_touch().boottime_ns() == 0;
   const bool young = now_ns - state.edges().acked().boottime_ns() < kFirstTouchWatchNs;
+  if (state.hold()) {
+    // Nothing to measure, and nothing to save before it ends: only the read-back.
+    active.next_measure_ns = kNever;
+    active.next_save_ns = kNever;
+  }
   if (active.next_measure_ns <= now_ns) {
     active.next_measure_ns =
         now_ns + (untouched && young && !state.sham() ? kFirstTouchPollNs : kMeasureNs);

@@ -61,6 +61,9 @@ std::string Section(const FaultType& type) {
       type.peers ? " Takes peer filters." : "", " Dose: `", type.dose, "` (", type.dose_unit, ").",
       type.ledger ? " After a kill of the injector the dose is exact where there is a bpffs." : "",
       symptoms.empty() ? "" : absl::StrCat(" Symptoms: ", absl::StrJoin(symptoms, ", "), "."),
+      type.controllers.empty()
+          ? ""
+          : absl::StrCat(" Controller: ", absl::StrJoin(type.controllers, ", "), "."),
       "\n\n", ParameterTable(type.parameters));
 }
 
@@ -87,6 +90,7 @@ v1::FaultInfo Describe(const FaultType& type) {
     info.add_targets(std::string(target));
   }
   info.set_peers(type.peers);
+  info.set_hold(type.hold);
   info.set_dose(type.dose);
   for (const char* symptom : type.symptoms) info.add_symptoms(symptom);
   return info;
@@ -110,7 +114,14 @@ std::string FaultsDoc() {
       "milliseconds, unless it is frozen); cpu.limit and process.pause stay until the next start "
       "or\n"
       "`--undo`, and go on counting. Either way the dose is then read from what outlived the\n"
-      "injector; where that is not all of it, the fault's reason says so.\n";
+      "injector; where that is not all of it, the fault's reason says so.\n"
+      "\n"
+      "A controller that a fault needs has to be on for its target. On cgroup v2 it may be off, "
+      "and\n"
+      "systemd then turns it on for every unit beside the target, and off again after the fault:\n"
+      "`faultline run start --target` has it held on for the whole run instead. What is held is "
+      "no\n"
+      "fault: it is never labelled, and may last 7 days.\n";
   for (const FaultType& type : FaultTypes()) text += Section(type);
   return text;
 }

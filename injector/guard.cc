@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/guard.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -17,11 +20,12 @@ std::string Name(const v1::FaultState& state) {
   const std::int64_t end_ns =
       commanded.realtime_ns() + state.deadline_boottime_ns() - commanded.boottime_ns();
   const bool ending = state.phase() == v1::PHASE_UNDOING;
-  return absl::StrCat("fault ", state.spec().id(), " (", state.spec().type(),
-                      ending ? ", being undone"
-                             : absl::FormatTime(", until %H:%M:%SZ", absl::FromUnixNanos(end_ns),
-                                                absl::UTCTimeZone()),
-                      ")");
+  return absl::StrCat(
+      state.hold() ? "hold " : "fault ", state.spec().id(), " (", state.spec().type(),
+      ending
+          ? ", being undone"
+          : absl::FormatTime(", until %H:%M:%SZ", absl::FromUnixNanos(end_ns), absl::UTCTimeZone()),
+      ")");
 }
 
 absl::Status Refuse(const v1::FaultState& other, const v1::Change& holds) {
@@ -37,6 +41,27 @@ bool Fight(const v1::Change& a, const v1::Change& b) {
   if (a.object() == b.object()) return true;
   return a.kind() == "cgroup_value" &&
          (IsWithin(a.object(), b.object()) || IsWithin(b.object(), a.object()));
+}
+
+// A hold may only have read what it found.
+bool IsReal(const v1::Change& change) {
+  return change.before() != change.after() || !change.unit().properties().empty();
+}
+
+std::string GroupAbove(const std::string& cgroup) { return cgroup.substr(0, cgroup.rfind('/')); }
+
+// Whether `other` needs what `change` of a hold did. systemd keeps a controller on for a unit
+// beside, as long as that asks for it; our own write to the parent's file serves all in it.
+bool Needs(const v1::FaultState& other, const v1::Change& change) {
+  const bool unit = change.has_unit();
+  const std::string top = unit ? change.object() : GroupAbove(change.object());
+  if (!other.hold()) return top.empty() || IsWithin(other.cgroup(), top);
+  for (const v1::Change& held : other.changes()) {
+    const bool same = held.object() == change.object() ||
+                      (!unit && !held.has_unit() && GroupAbove(held.object()) == top);
+    if (same && held.attribute() == change.attribute()) return true;
+  }
+  return false;
 }
 
 const v1::Change* FindFight(const v1::FaultState& a, const v1::FaultState& b) {
@@ -55,21 +80,22 @@ bool IsWithin(absl::string_view inner, absl::string_view outer) {
   return absl::StartsWith(inner, outer) && inner[outer.size()] == '/';
 }
 
-absl::Status Guard::CheckDuration(const v1::FaultSpec& spec) const {
+absl::Status Guard::CheckDuration(const v1::FaultSpec& spec, bool hold) const {
+  const std::int64_t longest_ns = hold ? kMaxHoldNs : policy_.max_duration_ns;
   if (spec.duration_ns() <= 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("a duration is missing: every fault ends by itself; give one of at most ",
-                     Spell(policy_.max_duration_ns)));
+                     Spell(longest_ns)));
   }
   if (spec.duration_ns() < kMinDurationNs) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the duration is ", Spell(spec.duration_ns()), "; a fault lasts at least ",
-        Spell(kMinDurationNs), ", and on this host at most ", Spell(policy_.max_duration_ns)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the duration is ", Spell(spec.duration_ns()), "; a fault lasts at least ",
+                     Spell(kMinDurationNs), ", and on this host at most ", Spell(longest_ns)));
   }
-  if (spec.duration_ns() > policy_.max_duration_ns) {
+  if (spec.duration_ns() > longest_ns) {
     return absl::InvalidArgumentError(absl::StrCat("the duration is ", Spell(spec.duration_ns()),
                                                    "; this host allows at most ",
-                                                   Spell(policy_.max_duration_ns)));
+                                                   Spell(longest_ns)));
   }
   return absl::OkStatus();
 }
@@ -113,22 +139,50 @@ absl::Status Guard::CheckRivals(absl::string_view type, const std::string& cgrou
   return absl::OkStatus();
 }
 
+const v1::FaultState* Guard::StandsOn(const v1::FaultState& hold,
+                                      absl::Span<const v1::FaultState* const> active) {
+  for (const v1::FaultState* other : active) {
+    for (const v1::Change& change : hold.changes()) {
+      if (IsReal(change) && Needs(*other, change)) return other;
+    }
+  }
+  return nullptr;
+}
+
 absl::Status Guard::CheckOthers(const v1::FaultState& state,
                                 absl::Span<const v1::FaultState* const> active) const {
+  if (state.hold()) {
+    std::vector<const v1::FaultState*> faults;
+    std::copy_if(active.begin(), active.end(), std::back_inserter(faults),
+                 [](const v1::FaultState* other) { return !other->hold(); });
+    if (const v1::FaultState* other = StandsOn(state, faults); other != nullptr) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(Name(*other), " is on ", other->cgroup(),
+                       " already: what is held for a run has to be there before any fault; end it "
+                       "with `faultline stop ",
+                       other->spec().id(), "`, or wait until it has ended"));
+    }
+    return CheckCount(true, active);
+  }
   for (const v1::FaultState* other : active) {
     const v1::Change* fight = FindFight(state, *other);
     if (fight == nullptr) continue;
     return Refuse(*other, *fight);
   }
-  if (active.size() >= static_cast<size_t>(policy_.max_faults)) {
-    std::vector<std::string> names;
-    for (const v1::FaultState* other : active) names.push_back(Name(*other));
-    return absl::FailedPreconditionError(absl::StrCat(
-        "this host allows ", policy_.max_faults, " faults at a time, and ", active.size(),
-        active.size() == 1 ? " is active: " : " are active: ", absl::StrJoin(names, ", "),
-        "; end one with `faultline stop ID`, or wait until one has ended"));
+  return CheckCount(false, active);
+}
+
+absl::Status Guard::CheckCount(bool hold, absl::Span<const v1::FaultState* const> active) const {
+  std::vector<std::string> names;
+  for (const v1::FaultState* other : active) {
+    if (other->hold() == hold) names.push_back(Name(*other));
   }
-  return absl::OkStatus();
+  const int most = hold ? kMaxHolds : policy_.max_faults;
+  if (names.size() < static_cast<size_t>(most)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "this host allows ", most, hold ? " holds" : " faults", " at a time, and ", names.size(),
+      names.size() == 1 ? " is active: " : " are active: ", absl::StrJoin(names, ", "),
+      "; end one with `faultline stop ID`, or wait until one has ended"));
 }
 
 }  // namespace faultline

@@ -20,8 +20,13 @@ namespace faultline {
 // and a fault whose deadline comes before that would only be undone.
 constexpr std::int64_t kMinDurationNs = 100 * kNsPerMs;
 
+// What a run has held ends when the run does; this is for one that nobody closes.
+constexpr std::int64_t kMaxHoldNs = std::int64_t{7} * 24 * 3600 * kNsPerSecond;
+// Most holds at the same time: of several runs, and of leftovers.
+constexpr int kMaxHolds = 64;
+
 struct GuardPolicy {
-  // Most faults at the same time.
+  // Most faults at the same time; what is held for a run is none.
   int max_faults = 4;
   // Longest duration of one.
   std::int64_t max_duration_ns = 3600 * kNsPerSecond;
@@ -36,8 +41,9 @@ class Guard {
  public:
   explicit Guard(GuardPolicy policy) : policy_(std::move(policy)) {}
 
-  // InvalidArgument: no duration, or one that is too short or too long.
-  absl::Status CheckDuration(const v1::FaultSpec& spec) const;
+  // InvalidArgument: no duration, or one that is too short or too long. `hold`: for no fault, but
+  // for what a run has held.
+  absl::Status CheckDuration(const v1::FaultSpec& spec, bool hold = false) const;
 
   // FailedPrecondition with the reason if `cgroup` is protected: whoever asks, root included.
   absl::Status CheckTarget(const std::string& cgroup) const;
@@ -48,11 +54,19 @@ class Guard {
   static absl::Status CheckRivals(absl::string_view type, const std::string& cgroup,
                                   absl::Span<const v1::FaultState* const> active);
 
-  // FailedPrecondition: too many are active, or one of them already changes what `state` would.
+  // FailedPrecondition: too many are active, or one of them already changes what `state` would; or
+  // `state` is a hold, and a fault stands on what it would change.
   absl::Status CheckOthers(const v1::FaultState& state,
                            absl::Span<const v1::FaultState* const> active) const;
 
+  // One of `active` that needs what `hold` changed: a fault on a group that it was changed for, or
+  // another hold that found it so. Null: none does.
+  static const v1::FaultState* StandsOn(const v1::FaultState& hold,
+                                        absl::Span<const v1::FaultState* const> active);
+
  private:
+  absl::Status CheckCount(bool hold, absl::Span<const v1::FaultState* const> active) const;
+
   GuardPolicy policy_;
 };
 

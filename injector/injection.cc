@@ -132,7 +132,7 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(
   absl::Status planned =
       injection->fault_->Plan(*host, request, &injection->levers_, &injection->notes_);
   if (!planned.ok()) return planned;
-  if (!host->HasProcess(*cgroup)) {
+  if (!(*type)->hold && !host->HasProcess(*cgroup)) {
     injection->notes_.push_back(
         absl::StrCat("no process is in control group ", *cgroup,
                      " nor below it: as long as none comes, nothing is met"));
@@ -161,6 +161,7 @@ void Injection::FillState(const FaultType& type, const v1::FaultSpec& spec, Inst
   edge->set_realtime_ns(commanded.realtime_ns);
   state_.set_deadline_boottime_ns(commanded.boottime_ns + spec.duration_ns());
   state_.set_sham(type.sham);
+  state_.set_hold(type.hold);
   for (const char* symptom : type.symptoms) state_.add_symptoms(symptom);
 }
 
@@ -235,14 +236,14 @@ absl::Status Injection::CheckTarget() const {
 }
 
 absl::Status Injection::Verify() {
-  const absl::Status target = CheckTarget();
+  const absl::Status target = state_.hold() ? absl::OkStatus() : CheckTarget();
   absl::Status status = target;
   for (const std::unique_ptr<Lever>& lever : levers_) {
     if (status.ok()) status = lever->Verify();
   }
   // Whether a unit is gone for good or comes back in a moment must not decide what is told of it.
   const std::string& unit = state_.spec().target().unit();
-  if (!unit.empty() && (absl::IsNotFound(status) || !target.ok())) {
+  if (!unit.empty() && !state_.hold() && (absl::IsNotFound(status) || !target.ok())) {
     status = absl::AbortedError(
         absl::StrCat("unit ", unit, " was stopped or restarted: ", status.message()));
   }

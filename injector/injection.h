@@ -44,7 +44,8 @@ class Injection {
   absl::Status Confirm();
 
   // Aborted: something else changed the host under the fault, or stopped or restarted the unit that
-  // is its target. NotFound: the target has ended.
+  // is its target. NotFound: the target has ended. Of a hold its levers alone decide: a target may
+  // end and come back within a run.
   absl::Status Verify();
 
   // Takes the dose and the touches from the fault. True if the first touch became known by it.
@@ -53,6 +54,9 @@ class Injection {
   // PHASE_UNDOING: it will end as `final`, because of `reason`; what an earlier process journaled
   // of both stays. Changes nothing on the host.
   void BeginUndo(v1::Phase final, const std::string& reason);
+
+  // Instead of an attempt: it cannot be undone yet, because of `why`. False.
+  bool PutOff(const std::string& why);
 
   // One attempt to bring back what was before, last lever first. True when that is done (or was
   // left alone because somebody else changed it: Interfered) and `undone` is stamped; false to try

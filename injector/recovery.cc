@@ -33,9 +33,11 @@ absl::Status Controller::Recover() {
   for (const v1::FaultState& row : *rows) {
     if (IsFinal(row.phase())) finished_.push_back(row);
   }
-  // The newest first: it may stand on what an older one changed.
-  for (auto row = rows->rbegin(); row != rows->rend(); ++row) {
-    if (!IsFinal(row->phase())) RecoverRow(std::move(*row));
+  // The newest first, and what is held last: it may stand on what an older one changed.
+  for (const bool hold : {false, true}) {
+    for (auto row = rows->rbegin(); row != rows->rend(); ++row) {
+      if (!IsFinal(row->phase()) && row->hold() == hold) RecoverRow(std::move(*row));
+    }
   }
   for (const Active& active : active_) recovered_.push_back(active.injection->state());
   if (!recovered_.empty()) {
@@ -80,11 +82,12 @@ void Controller::CloseAfterReboot(v1::FaultState& state) {
         LowerBound(state, undone->boottime_ns(), "what counted it ended with the boot"));
   }
   SaveAndTell(state);
-  LogEvent(Event::kFaultUndone,
+  LogEvent(state.hold() ? Event::kHoldEnded : Event::kFaultUndone,
            {{kFaultIdField, state.spec().id()},
             {kFaultTypeField, state.spec().type()},
             {kReasonField, state.reason()}},
-           "fault ", state.spec().id(), " ended with the boot that it ran in");
+           state.hold() ? "hold " : "fault ", state.spec().id(),
+           " ended with the boot that it ran in");
 }
 
 }  // namespace faultline

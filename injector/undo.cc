@@ -150,6 +150,12 @@ void Injection::SayWhatIsMissing() {
   state_.set_reason(absl::StrCat(state_.reason(), both ? "; " : "", bound));
 }
 
+bool Injection::PutOff(const std::string& why) {
+  state_.clear_residue();
+  state_.add_residue(why);
+  return false;
+}
+
 bool Injection::Undo() {
   const std::int64_t begin_ns = clock_->Now().boottime_ns;
   const Hold hold = recovered_ ? InForce() : Hold::kYes;

@@ -58,6 +58,19 @@ absl::string_view AvailabilityWord(v1::Availability availability) {
   }
 }
 
+absl::string_view HeldWord(v1::Held held) {
+  switch (held) {
+    case v1::HELD_ALL:
+      return "all";
+    case v1::HELD_PART:
+      return "part";
+    case v1::HELD_UNKNOWN:
+      return "unknown";
+    default:
+      return "";
+  }
+}
+
 bool IsFinal(v1::Phase phase) { return phase >= v1::PHASE_UNDONE; }
 
 std::string TargetText(const v1::Target& target) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "faultline/v1/datasets.pb.h"
 #include "faultline/v1/faults.pb.h"
 
 namespace faultline {
@@ -17,6 +18,8 @@ absl::string_view PhaseWord(v1::Phase phase);
 absl::string_view VerdictWord(v1::Verdict verdict);
 // "available", "degraded", "missing" or "unknown".
 absl::string_view AvailabilityWord(v1::Availability availability);
+// "all", "part" or "unknown"; empty while the run is open.
+absl::string_view HeldWord(v1::Held held);
 
 // Undone, refused, failed or interfered: nothing more will happen to the fault.
 bool IsFinal(v1::Phase phase);

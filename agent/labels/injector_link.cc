@@ -71,7 +71,8 @@ void InjectorLink::Stop() {
 
 void InjectorLink::Learn(const v1::FaultState& state) {
   // Nothing could ever be said of it again, and the collector would refuse the batch that has it.
-  if (state.spec().id().empty()) return;
+  // What is held for a run is no fault.
+  if (state.spec().id().empty() || state.hold()) return;
   {
     const std::lock_guard lock(mutex_);
     v1::FaultState& known = states_[state.spec().id()];
@@ -183,7 +184,7 @@ bool InjectorLink::Take(v1::ListResponse* list) {
   const std::lock_guard lock(mutex_);
   for (v1::FaultState& state : *list->mutable_faults()) {
     const std::string id = state.spec().id();
-    if (id.empty()) continue;
+    if (id.empty() || state.hold()) continue;
     listed.insert(id);
     v1::FaultState& known = states_[id];
     // What the watch told meanwhile may be newer than the answer.

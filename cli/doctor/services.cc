@@ -216,10 +216,12 @@ Verdict InjectorAnswers(const Site& site, const Check& check) {
             absl::StrCat("as root: `faultline --injector ", address, " release`")};
   }
   std::vector<std::string> missing;
+  int all = 0;
   for (const v1::FaultInfo& info : can->faults()) {
+    if (info.hold()) continue;
+    ++all;
     if (info.availability() == v1::AVAILABILITY_MISSING) missing.push_back(info.type());
   }
-  const int all = can->faults_size();
   std::string found = absl::StrCat(path, " answers; ", all - static_cast<int>(missing.size()),
                                    " of ", all, " faults are possible");
   if (!missing.empty()) {

@@ -22,6 +22,28 @@ void AppendHead(const v1::Run& run, bool open, std::string* card) {
   if (!run.note().empty()) absl::StrAppend(card, "- Note: ", run.note(), "\n");
 }
 
+// Of a run that named what it is about; of others nothing was held, and nothing is said.
+void AppendTargets(const v1::Run& run, std::string* card) {
+  for (const v1::RunTarget& target : run.targets()) {
+    absl::StrAppend(card, "- Target ", TargetText(target.target()), " on ", target.node(),
+                    ": the control group controllers that faults need were held on");
+    switch (target.held()) {
+      case v1::HELD_ALL:
+        absl::StrAppend(card, " from before the first window to after the last");
+        break;
+      case v1::HELD_PART:
+        absl::StrAppend(card, ", but not to the end");
+        break;
+      case v1::HELD_UNKNOWN:
+        absl::StrAppend(card, " at the begin");
+        break;
+      default:
+        absl::StrAppend(card, " at the begin of the run, which is still open");
+    }
+    absl::StrAppend(card, target.remark().empty() ? "" : "; ", target.remark(), ".\n");
+  }
+}
+
 void AppendNodes(const std::vector<NodeData>& nodes, std::string* card) {
   for (const NodeData& node : nodes) {
     const v1::Node& about = node.status.node();
@@ -181,6 +203,7 @@ std::string Card(const v1::Run& run, bool open, const Layout& layout,
                  const Tally& tally) {
   std::string card;
   AppendHead(run, open, &card);
+  AppendTargets(run, &card);
   AppendNodes(nodes, &card);
   AppendTables(tally, &card);
   AppendLabels(tally, &card);

@@ -120,6 +120,7 @@ class RunExport {
     if (!entities.ok()) return entities.status();
     const std::vector<std::pair<const char*, std::string>> files = {
         {"faults.csv", FaultsCsv(nodes_)},
+        {"targets.csv", TargetsCsv(run_)},
         {"metrics.csv", MetricsCsv(*layout_)},
         {"nodes.csv", NodesCsv(nodes_)},
         {"entities.csv", EntitiesCsv(*entities, tally_)},

@@ -169,6 +169,15 @@ std::string FaultsCsv(const std::vector<NodeData>& nodes) {
   return file;
 }
 
+std::string TargetsCsv(const v1::Run& run) {
+  std::string file = "node,target,hold,held,remark\n";
+  for (const v1::RunTarget& target : run.targets()) {
+    file += CsvLine({target.node(), TargetText(target.target()), target.hold_id(),
+                     HeldWord(target.held()), target.remark()});
+  }
+  return file;
+}
+
 std::string MetricsCsv(const Layout& layout) {
   std::string file = "table,column,unit,kind,metric,hook,availability,reason,meaning\n";
   for (const OutputTable& table : layout.tables()) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The files beside data/: faults.csv, metrics.csv, nodes.csv, entities.csv, gaps.csv and
-// events.csv. Each is small enough to be made whole. Pure functions.
+// The files beside data/: faults.csv, targets.csv, metrics.csv, nodes.csv, entities.csv, gaps.csv
+// and events.csv. Each is small enough to be made whole. Pure functions.
 #pragma once
 
 #include <string>
@@ -11,10 +11,13 @@
 #include "collector/dataset/node_data.h"
 #include "collector/dataset/tally.h"
 #include "collector/store/catalogue.h"
+#include "faultline/v1/datasets.pb.h"
 
 namespace faultline {
 
 std::string FaultsCsv(const std::vector<NodeData>& nodes);
+// What the run is about, and whether the controllers were held on for it.
+std::string TargetsCsv(const v1::Run& run);
 std::string MetricsCsv(const Layout& layout);
 std::string NodesCsv(const std::vector<NodeData>& nodes);
 // Those of `entities` that have a row in the tables.

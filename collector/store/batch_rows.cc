@@ -305,6 +305,8 @@ absl::StatusOr<std::uint64_t> MarkOf(Database& database, std::int64_t epoch) {
 }
 
 absl::StatusOr<bool> MergeFault(Database& database, std::int64_t node, const v1::FaultState& told) {
+  // No fault, whoever sent it.
+  if (told.hold()) return false;
   v1::FaultState fault = told;
   // An answer to who asks, not a fact of the fault's.
   fault.clear_unknown_since_realtime_ns();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "collector/store/run_rows.h"
 
 namespace faultline {
 namespace {
@@ -26,15 +27,6 @@ absl::Status ForEach(Query& query, const Row& row) {
     absl::Status status = row();
     if (!status.ok()) return status;
   }
-}
-
-v1::Run RunAt(const Query& query) {
-  v1::Run run;
-  run.set_name(query.StringAt(0));
-  run.set_begin_realtime_ns(query.IntAt(1));
-  run.set_end_realtime_ns(query.IntAt(2));
-  run.set_note(query.StringAt(3));
-  return run;
 }
 
 absl::StatusOr<std::vector<v1::FaultState>> ReadFaults(Query& query) {
@@ -86,23 +78,10 @@ absl::StatusOr<std::vector<NodeRow>> Catalogue::Nodes() {
   return nodes;
 }
 
-absl::StatusOr<std::vector<v1::Run>> Catalogue::Runs() {
-  Query query(*database_, "SELECT name, begin_ns, end_ns, note FROM runs ORDER BY begin_ns, name");
-  std::vector<v1::Run> runs;
-  const auto status = ForEach(query, [&] {
-    runs.push_back(RunAt(query));
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  return runs;
-}
+absl::StatusOr<std::vector<v1::Run>> Catalogue::Runs() { return ReadRuns(*database_); }
 
 absl::StatusOr<v1::Run> Catalogue::FindRun(absl::string_view name) {
-  Query query(*database_, "SELECT name, begin_ns, end_ns, note FROM runs WHERE name = ?");
-  const auto row = query.Text(name).Next();
-  if (!row.ok()) return row.status();
-  if (!*row) return absl::NotFoundError(absl::StrCat("no run is named ", name));
-  return RunAt(query);
+  return ReadRun(*database_, name);
 }
 
 absl::StatusOr<std::vector<v1::FaultState>> Catalogue::Faults(absl::string_view node,

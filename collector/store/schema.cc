@@ -11,7 +11,7 @@ namespace {
 
 // "FLTC": tells file(1) and us that the file is a collector's.
 constexpr std::int64_t kApplicationId = 0x464c5443;
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 // Above this a whole check would hold up the start (promises: 5 s); SQLite still finds damage when
 // it meets it.
 constexpr std::uintmax_t kFullCheckBytes = 256U << 20;
@@ -104,6 +104,12 @@ CREATE TABLE runs(
 PRAGMA user_version = 1;
 )sql";
 
+// What a run is about, and what was held for it.
+constexpr const char* kLayout2 = R"sql(
+ALTER TABLE runs ADD COLUMN targets BLOB NOT NULL DEFAULT x'';  -- v1.Run with its targets only
+PRAGMA user_version = 2;
+)sql";
+
 absl::StatusOr<std::int64_t> Pragma(Database& database, const char* sql) {
   Query query(database, sql);
   const auto row = query.Next();
@@ -129,11 +135,13 @@ absl::Status CheckContent(Database& database, const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status MakeLayout(Database& database) {
+// All of the layouts after `from`, or nothing.
+absl::Status MakeLayout(Database& database, std::int64_t from) {
   auto status = database.Run("PRAGMA application_id = 0x464c5443");
   if (!status.ok()) return status;
   status = database.Run("BEGIN IMMEDIATE");
-  if (status.ok()) status = database.Run(kLayout1);
+  if (status.ok() && from < 1) status = database.Run(kLayout1);
+  if (status.ok() && from < 2) status = database.Run(kLayout2);
   if (status.ok()) return database.Run("COMMIT");
   // The error that matters is the first.
   (void)database.Run("ROLLBACK");
@@ -145,7 +153,7 @@ absl::Status BringUpToDate(Database& database, const std::string& path) {
   if (!version.ok()) return version.status();
   const auto tables = Pragma(database, "SELECT count(*) FROM sqlite_schema");
   if (!tables.ok()) return tables.status();
-  if (*version == 0 && *tables == 0) return MakeLayout(database);
+  if (*version == 0 && *tables == 0) return MakeLayout(database, 0);
   const auto application = Pragma(database, "PRAGMA application_id");
   if (!application.ok()) return application.status();
   if (*application != kApplicationId) {
@@ -157,7 +165,9 @@ absl::Status BringUpToDate(Database& database, const std::string& path) {
         absl::StrCat(path, " has layout ", *version, ", made by a newer collector; this one knows ",
                      kVersion, ". Install the newer collector, or name another --state-dir."));
   }
-  return CheckContent(database, path);
+  const auto status = CheckContent(database, path);
+  if (!status.ok() || *version == kVersion) return status;
+  return MakeLayout(database, *version);
 }
 
 }  // namespace

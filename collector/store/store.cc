@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "collector/store/batch_rows.h"
+#include "collector/store/run_rows.h"
 #include "collector/store/schema.h"
 
 namespace faultline {
@@ -121,43 +122,6 @@ absl::StatusOr<HelloOutcome> InsertHello(Database& database, const v1::Hello& he
   return HelloOutcome{*mark, std::move(*schemas)};
 }
 
-absl::StatusOr<v1::Run> ReadRun(Database& database, const std::string& name) {
-  Query query(database, "SELECT begin_ns, end_ns, note FROM runs WHERE name = ?");
-  const auto row = query.Text(name).Next();
-  if (!row.ok()) return row.status();
-  if (!*row) return absl::NotFoundError(absl::StrCat("no run is named ", name));
-  v1::Run run;
-  run.set_name(name);
-  run.set_begin_realtime_ns(query.IntAt(0));
-  run.set_end_realtime_ns(query.IntAt(1));
-  run.set_note(query.StringAt(2));
-  return run;
-}
-
-absl::StatusOr<v1::Run> InsertRun(Database& database, const std::string& name,
-                                  const std::string& note, std::int64_t now_ns) {
-  if (ReadRun(database, name).ok()) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("run ", name, " exists already; choose another name"));
-  }
-  Query query(database, "INSERT INTO runs(name, begin_ns, note) VALUES(?, ?, ?)");
-  const auto status = query.Text(name).Int(now_ns).Text(note).Run();
-  if (!status.ok()) return status;
-  return ReadRun(database, name);
-}
-
-absl::StatusOr<v1::Run> CloseRun(Database& database, const std::string& name, std::int64_t now_ns) {
-  auto run = ReadRun(database, name);
-  if (!run.ok()) return run;
-  if (run->end_realtime_ns() != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("run ", name, " is closed already"));
-  }
-  Query query(database, "UPDATE runs SET end_ns = ? WHERE name = ?");
-  const auto status = query.Int(now_ns).Text(name).Run();
-  if (!status.ok()) return status;
-  return ReadRun(database, name);
-}
-
 // Submits work that yields a value and hands it to `done` once it is durable.
 template <typename Value, typename Work>
 void SubmitFor(Writer& writer, Work work, std::function<void(absl::StatusOr<Value>)> done) {
@@ -257,12 +221,11 @@ void Store::SaveFault(const std::string& node, v1::FaultState fault,
       std::move(done));
 }
 
-void Store::StartRun(const std::string& name, const std::string& note,
-                     std::function<void(absl::StatusOr<v1::Run>)> done) {
+void Store::StartRun(const v1::Run& run, std::function<void(absl::StatusOr<v1::Run>)> done) {
   SubmitFor<v1::Run>(
       *writer_,
-      [name, note, now = clock_->Now().realtime_ns](Database& database) {
-        return InsertRun(database, name, note, now);
+      [run, now = clock_->Now().realtime_ns](Database& database) {
+        return InsertRun(database, run, now);
       },
       std::move(done));
 }
@@ -273,6 +236,12 @@ void Store::StopRun(const std::string& name, std::function<void(absl::StatusOr<v
       [name, now = clock_->Now().realtime_ns](Database& database) {
         return CloseRun(database, name, now);
       },
+      std::move(done));
+}
+
+void Store::SaveTargets(const v1::Run& run, std::function<void(absl::StatusOr<v1::Run>)> done) {
+  SubmitFor<v1::Run>(
+      *writer_, [run](Database& database) { return UpdateTargets(database, run); },
       std::move(done));
 }
 

@@ -77,10 +77,11 @@ class Store {
   void SaveFault(const std::string& node, v1::FaultState fault,
                  std::function<void(absl::StatusOr<bool> news)> done);
 
-  // As v1::Runs.
-  void StartRun(const std::string& name, const std::string& note,
-                std::function<void(absl::StatusOr<v1::Run>)> done);
+  // As v1::Runs; a run begins and ends when it is stored. `run` has a name, a note and targets.
+  void StartRun(const v1::Run& run, std::function<void(absl::StatusOr<v1::Run>)> done);
   void StopRun(const std::string& name, std::function<void(absl::StatusOr<v1::Run>)> done);
+  // The targets of `run` replace those that are stored.
+  void SaveTargets(const v1::Run& run, std::function<void(absl::StatusOr<v1::Run>)> done);
 
   // Does nothing but come back from the writer: whether that still works.
   void Probe(std::function<void(const absl::Status&)> done);

@@ -105,6 +105,10 @@ struct FaultType {
   bool peers;
   // A sham has zero dose and is never labelled 1.
   bool sham;
+  // No fault at all (v1::FaultState.hold); also a sham, for whoever does not know holds.
+  bool hold = false;
+  // What it needs on for its target on cgroup v2: a run has them held on its targets.
+  absl::Span<const char* const> controllers = {};
   // Primary dose and its unit.
   const char* dose;
   const char* dose_unit;

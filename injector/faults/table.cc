@@ -10,6 +10,9 @@ namespace faultline {
 
 using Kind = Parameter::Kind;
 
+constexpr const char* kNeedsCpu[] = {"cpu"};
+constexpr const char* kNeedsMemory[] = {"memory"};
+
 // ---- cpu.limit: faults/cpu_limit.cc
 std::unique_ptr<Fault> MakeCpuLimit();
 absl::Status ProbeCpuLimit(Host& host);
@@ -78,6 +81,10 @@ constexpr Parameter kShamParameters[] = {
      "holds 0 bytes, link attaches the loss program at 0 %"},
 };
 
+// ---- hold.controllers: faults/hold_controllers.cc
+std::unique_ptr<Fault> MakeHoldControllers();
+absl::Status ProbeHoldControllers(Host& host);
+
 namespace {
 
 constexpr FaultType kRows[] = {
@@ -87,6 +94,7 @@ constexpr FaultType kRows[] = {
      .targets = "cgroup|unit|pid",
      .peers = false,
      .sham = false,
+     .controllers = kNeedsCpu,
      .dose = "throttled_ns",
      .dose_unit = "ns",
      .ledger = false,
@@ -111,6 +119,7 @@ constexpr FaultType kRows[] = {
      .targets = "cgroup|unit|pid",
      .peers = false,
      .sham = false,
+     .controllers = kNeedsMemory,
      .dose = "held_bytes",
      .dose_unit = "By",
      .ledger = false,
@@ -150,12 +159,28 @@ constexpr FaultType kRows[] = {
      .targets = "cgroup|unit|pid",
      .peers = false,
      .sham = true,
+     .controllers = kNeedsCpu,
      .dose = "none",
      .dose_unit = "1",
      .ledger = false,
      .symptoms = {},
      .make = MakeSham,
      .probe = ProbeSham},
+    {.name = "hold.controllers",
+     .meaning = "No fault: the control group controllers that the faults above need are on for the "
+                "group, and stay so. A run has them held on its targets, so that no fault turns "
+                "them on beside its own effect.",
+     .parameters = {},
+     .targets = "cgroup|unit|pid",
+     .peers = false,
+     .sham = true,
+     .hold = true,
+     .dose = "none",
+     .dose_unit = "1",
+     .ledger = false,
+     .symptoms = {},
+     .make = MakeHoldControllers,
+     .probe = ProbeHoldControllers},
 };
 
 constexpr bool Filled(const char* text) { return text != nullptr && text[0] != '\0'; }
@@ -182,7 +207,7 @@ constexpr bool Complete(const FaultType& row) {
   // `make` and `probe` are called by the table's test: with sanitizers on, g++ 12 does not take a
   // function's address for a constant.
   return Filled(row.name) && Filled(row.meaning) && Filled(row.targets) && Filled(row.dose) &&
-         Filled(row.dose_unit) && (row.sham || !row.symptoms.empty());
+         Filled(row.dose_unit) && (row.sham || !row.symptoms.empty()) && (row.sham || !row.hold);
 }
 
 constexpr bool AllCompleteAndDistinct() {

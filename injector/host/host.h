@@ -128,6 +128,11 @@ class Host {
   // libcgroup, v1 or v2, whichever owns the controller.
   virtual LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
                               const std::string& file, const std::string& value) = 0;
+  // Controller `controller` of cgroup v2 is on for the group and stays so, whatever comes and goes
+  // beside it (host/controllers.h): one lever per level that has to be changed, from the top, and
+  // at least one that reads.
+  virtual absl::StatusOr<std::vector<std::unique_ptr<Lever>>> HoldController(
+      const std::string& cgroup, const std::string& controller) = 0;
   // All tasks of the group stop: v1's freezer or v2's cgroup.freeze.
   virtual LeverOr Freezer(const std::string& cgroup) = 0;
   virtual LeverOr Leak(const LeakSpec& spec) = 0;

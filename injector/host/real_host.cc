@@ -20,6 +20,7 @@ absl::StatusOr<std::unique_ptr<RealHost>> RealHost::Create(Options options, Cloc
   absl::StatusOr<std::unique_ptr<Cgroups>> cgroups = Cgroups::Create(&host->tree_);
   if (!cgroups.ok()) return cgroups.status();
   host->cgroups_ = std::move(*cgroups);
+  host->subtrees_ = std::make_unique<CgroupSubtrees>(host->cgroups_.get());
   if (SystemdRuns()) host->units_ = std::make_unique<SystemdUnits>(host->cgroups_.get());
   return host;
 }
@@ -30,6 +31,13 @@ LeverOr RealHost::CgroupValue(const std::string& cgroup, const std::string& cont
   if (!keeper.ok()) return keeper.status();
   if (*keeper) return MakeUnitValue(units_.get(), clock_, **keeper, controller, file, value);
   return cgroups_->ValueLever(cgroup, controller, file, value);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Lever>>> RealHost::HoldController(
+    const std::string& cgroup, const std::string& controller) {
+  const absl::StatusOr<std::string> directory = cgroups_->DirectoryOf(cgroup, controller);
+  if (!directory.ok()) return directory.status();
+  return MakeControllers(Controllers(), cgroup, controller);
 }
 
 LeverOr RealHost::Freezer(const std::string& cgroup) {
@@ -175,6 +183,7 @@ LeverOr RealHost::Recover(const v1::Change& change) {
         absl::StrCat("systemd does not run, so ", change.unit().unit(), " cannot be set back"));
   }
   if (change.kind() == "cgroup_value") return cgroups_->RecoverValue(change);
+  if (change.kind() == "controller") return RecoverController(Controllers(), change);
   if (change.kind() == "freezer") return RecoverFreezer(cgroups_.get(), clock_, change);
   if (change.kind() == "helper") return RecoverLeak(cgroups_.get(), change);
   return RecoverNet(change);

@@ -13,6 +13,7 @@
 #include "base/cgroup_tree.h"
 #include "base/clock.h"
 #include "injector/host/cgroup.h"
+#include "injector/host/controllers.h"
 #include "injector/host/host.h"
 #include "injector/host/leak.h"
 #include "injector/host/units.h"
@@ -35,6 +36,8 @@ class RealHost final : public Host {
 
   LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
                       const std::string& file, const std::string& value) override;
+  absl::StatusOr<std::vector<std::unique_ptr<Lever>>> HoldController(
+      const std::string& cgroup, const std::string& controller) override;
   LeverOr Freezer(const std::string& cgroup) override;
   LeverOr Leak(const LeakSpec& spec) override;
   absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Loss(const LossSpec& spec) override;
@@ -55,6 +58,7 @@ class RealHost final : public Host {
  private:
   RealHost(Options options, Clock* clock, CgroupTree tree)
       : options_(std::move(options)), clock_(clock), tree_(std::move(tree)) {}
+  ControllerHost Controllers() const { return {units_.get(), subtrees_.get(), clock_}; }
   absl::StatusOr<std::string> ResolveCgroup(const std::string& path) const;
   absl::StatusOr<std::string> ResolveUnit(const std::string& unit) const;
   absl::StatusOr<std::string> ResolvePid(pid_t pid) const;
@@ -67,6 +71,7 @@ class RealHost final : public Host {
   Clock* const clock_;
   const CgroupTree tree_;
   std::unique_ptr<Cgroups> cgroups_;
+  std::unique_ptr<Subtrees> subtrees_;
   // Null: systemd is not this host's init.
   std::unique_ptr<Units> units_;
 };

@@ -11,6 +11,7 @@
 #include <cstdlib>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -44,13 +45,19 @@ std::string InterfaceOf(const std::string& unit) {
   return absl::StrCat(kSystemdName, ".", type);
 }
 
+// MemoryAccounting and its like; every other property that is used here is a number.
+bool IsFlag(absl::string_view property) { return absl::EndsWith(property, "Accounting"); }
+
 absl::Status Append(sd_bus_message* message, const std::string& unit,
                     absl::Span<const Units::Setting> settings) {
   int result = sd_bus_message_append(message, "sb", unit.c_str(), 1);
   if (result >= 0) result = sd_bus_message_open_container(message, 'a', "(sv)");
   for (const Units::Setting& setting : settings) {
     if (result < 0) break;
-    result = sd_bus_message_append(message, "(sv)", setting.property.c_str(), "t", setting.value);
+    const char* name = setting.property.c_str();
+    result = IsFlag(setting.property)
+                 ? sd_bus_message_append(message, "(sv)", name, "b", setting.value != 0 ? 1 : 0)
+                 : sd_bus_message_append(message, "(sv)", name, "t", setting.value);
   }
   if (result >= 0) result = sd_bus_message_close_container(message);
   return ErrnoStatus(result < 0 ? -result : 0, "compose a message for systemd");
@@ -150,6 +157,23 @@ absl::StatusOr<std::optional<Units::Unit>> SystemdUnits::Owner(const std::string
   return std::optional<Unit>(*std::move(unit));
 }
 
+absl::StatusOr<std::uint64_t> SystemdUnits::Number(const std::string& path,
+                                                   const std::string& interface,
+                                                   const std::string& property) {
+  const absl::StatusOr<sd_bus*> bus = Bus();
+  if (!bus.ok()) return bus.status();
+  sd_bus_error error = SD_BUS_ERROR_NULL;
+  std::uint64_t value = 0;
+  int flag = 0;
+  const bool is_flag = IsFlag(property);
+  const int result = sd_bus_get_property_trivial(
+      *bus, kSystemdName, path.c_str(), interface.c_str(), property.c_str(), &error,
+      is_flag ? 'b' : 't', is_flag ? static_cast<void*>(&flag) : &value);
+  absl::Status status = Told(result, &error, absl::StrCat("ask systemd for ", property));
+  if (!status.ok()) return status;
+  return is_flag ? static_cast<std::uint64_t>(flag) : value;
+}
+
 absl::StatusOr<std::vector<std::uint64_t>> SystemdUnits::Get(
     const std::string& unit, absl::Span<const std::string> properties) {
   // Does not load it: systemd would make its group when it is told a property, unload the unit, and
@@ -163,17 +187,9 @@ absl::StatusOr<std::vector<std::uint64_t>> SystemdUnits::Get(
   }
   std::vector<std::uint64_t> values;
   for (const std::string& property : properties) {
-    const absl::StatusOr<sd_bus*> bus = Bus();
-    if (!bus.ok()) return bus.status();
-    sd_bus_error error = SD_BUS_ERROR_NULL;
-    std::uint64_t value = 0;
-    const int result =
-        sd_bus_get_property_trivial(*bus, kSystemdName, path->c_str(), InterfaceOf(unit).c_str(),
-                                    property.c_str(), &error, 't', &value);
-    absl::Status status =
-        Told(result, &error, absl::StrCat("ask systemd for ", property, " of ", unit));
-    if (!status.ok()) return status;
-    values.push_back(value);
+    const absl::StatusOr<std::uint64_t> value = Number(*path, InterfaceOf(unit), property);
+    if (!value.ok()) return WithContext(value.status(), unit);
+    values.push_back(*value);
   }
   return values;
 }

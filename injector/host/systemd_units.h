@@ -5,6 +5,7 @@
 // busy to acknowledge cannot come after the one that takes it back. One thread at a time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,6 +45,9 @@ class SystemdUnits final : public Units {
   absl::StatusOr<Unit> Describe(const std::string& path);
   absl::StatusOr<std::string> Text(const std::string& path, const std::string& interface,
                                    const char* property);
+  // 0 or 1 of a property that is a flag.
+  absl::StatusOr<std::uint64_t> Number(const std::string& path, const std::string& interface,
+                                       const std::string& property);
 
   // SystemdStatus, which also remembers that systemd did not answer.
   absl::Status Told(int result, sd_bus_error* error, absl::string_view what);

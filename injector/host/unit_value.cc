@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <array>
 #include <stop_token>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "base/status.h"
+#include "injector/host/unit_properties.h"
 #include "injector/host/unit_quota.h"
 #include "injector/host/units.h"
 
@@ -21,46 +18,17 @@ constexpr std::int64_t kSettlePollNs = 2 * kNsPerMs;
 constexpr char kQuotaController[] = "cpu";
 constexpr char kQuotaFile[] = "cpu.max";
 
-// Where SetUnitProperties(runtime) puts drop-ins: unit_drop_in_dir of systemd's src/core/unit.c.
-constexpr char kControlFolder[] = "/run/systemd/system.control";
-constexpr char kTransientFolder[] = "/run/systemd/transient";
-
-std::uint64_t Same(std::uint64_t value) { return value; }
-
-struct Property {
-  const char* name;
-  // Of the drop-in, 50-SETTING.conf.
-  const char* setting;
-  std::string (*line)(std::uint64_t value);
-  // What is left of a value that systemd reads from its own drop-in.
-  std::uint64_t (*after_reload)(std::uint64_t value);
-};
-constexpr std::array<Property, 2> kProperties{
-    {{"CPUQuotaPerSecUSec", "CPUQuota", QuotaLine, QuotaAfterReload},
-     {"CPUQuotaPeriodUSec", "CPUQuotaPeriodSec", PeriodLine, Same}}};
-
-const Property* FindProperty(absl::string_view name) {
-  for (const Property& property : kProperties) {
-    if (name == property.name) return &property;
-  }
-  return nullptr;
-}
-
 absl::StatusOr<UnitQuota> ReadQuota(Units* units, const std::string& unit) {
-  const std::vector<std::string> names{kProperties[0].name, kProperties[1].name};
+  const std::vector<std::string> names{kQuotaProperty, kPeriodProperty};
   const absl::StatusOr<std::vector<std::uint64_t>> values = units->Get(unit, names);
   if (!values.ok()) return values.status();
   return UnitQuota{values->at(0), values->at(1)};
 }
 
-std::uint64_t ValueOf(const UnitQuota& quota, absl::string_view property) {
-  return property == kProperties[0].name ? quota.per_second_us : quota.period_us;
-}
-
 class UnitValue final : public Lever {
  public:
   UnitValue(Units* units, Clock* clock, v1::Change change)
-      : units_(units), clock_(clock), change_(std::move(change)) {}
+      : units_(units), clock_(clock), change_(std::move(change)), by_(units, change_.unit()) {}
 
   const v1::Change& change() const override { return change_; }
 
@@ -84,11 +52,7 @@ class UnitValue final : public Lever {
   }
 
   absl::Status Apply() override {
-    std::vector<Units::Setting> settings;
-    for (const v1::UnitProperty& property : change_.unit().properties()) {
-      settings.push_back({property.name(), property.after()});
-    }
-    if (absl::Status set = units_->Set(change_.unit().unit(), settings); !set.ok()) return set;
+    if (absl::Status set = by_.Set(); !set.ok()) return set;
     return Await(&UnitValue::IsAfter, change_.after());
   }
 
@@ -112,16 +76,13 @@ class UnitValue final : public Lever {
     const absl::StatusOr<UnitQuota> now = ReadQuota(units_, change_.unit().unit());
     if (!now.ok() && !absl::IsNotFound(now.status())) return now.status();
     if (now.ok()) {
-      if (absl::Status set = SetBack(*now, &foreign); !set.ok()) return set;
+      if (absl::Status set = by_.SetBack(Ours(*now), &foreign); !set.ok()) return set;
       // Also what an earlier attempt died before.
       units_->DropEmptyGroup(change_.object());
       const bool known = !text || IsAfter(text) || IsBefore(text) || *text == CpuMaxOf(*now);
       if (!known) past_systemd = *text;
     }
-    for (int i = 0; i < change_.unit().files_size(); ++i) {
-      if (absl::Status status = RestoreFile(i, &foreign); !status.ok()) return status;
-    }
-    for (const std::string& folder : change_.unit().folders()) units_->RemoveFolder(folder);
+    if (absl::Status status = by_.RestoreFiles(&foreign); !status.ok()) return status;
     if (foreign.empty()) {
       absl::Status back = Await(&UnitValue::IsBefore, change_.before());
       if (!back.ok()) return back;
@@ -131,11 +92,7 @@ class UnitValue final : public Lever {
       absl::Status kept = units_->WriteGroup(change_.object(), kQuotaFile, past_systemd);
       if (!kept.ok()) return kept;
     }
-    if (foreign.empty()) return absl::OkStatus();
-    return absl::AbortedError(
-        absl::StrCat(foreign.front(),
-                     ", neither what the fault set nor what was there before: somebody else's, "
-                     "left alone"));
+    return LeftAlone(foreign);
   }
 
   absl::Status Residue() override {
@@ -145,21 +102,7 @@ class UnitValue final : public Lever {
       return absl::FailedPreconditionError(absl::StrCat(
           Name(), " is ", Show(*text), "; before the fault it was ", change_.before()));
     }
-    const absl::StatusOr<UnitQuota> now = ReadQuota(units_, change_.unit().unit());
-    if (!now.ok() && !absl::IsNotFound(now.status())) return now.status();
-    for (const v1::UnitProperty& property : change_.unit().properties()) {
-      if (!now.ok() || ValueOf(*now, property.name()) == property.before()) continue;
-      return absl::FailedPreconditionError(
-          absl::StrCat(property.name(), " of ", change_.unit().unit(), " is not as before"));
-    }
-    for (const v1::UnitFile& file : change_.unit().files()) {
-      const absl::StatusOr<Text> is = units_->ReadFile(file.path());
-      if (!is.ok()) return is.status();
-      // What somebody else took away is not ours to bring back.
-      if (!*is || (file.existed() && **is == file.text())) continue;
-      return absl::FailedPreconditionError(absl::StrCat(file.path(), " is not as before"));
-    }
-    return absl::OkStatus();
+    return by_.Residue();
   }
 
  private:
@@ -201,78 +144,22 @@ class UnitValue final : public Lever {
         change_.object(), kQuotaFile, change_.before().empty() ? kUnitDefault : change_.before());
   }
 
-  absl::Status SetBack(const UnitQuota& now, std::vector<std::string>* foreign) const {
-    std::vector<Units::Setting> settings;
+  // The properties of the change.
+  std::vector<std::uint64_t> Ours(const UnitQuota& quota) const {
+    std::vector<std::uint64_t> values;
     for (const v1::UnitProperty& property : change_.unit().properties()) {
-      const std::uint64_t value = ValueOf(now, property.name());
-      const Property* row = FindProperty(property.name());
-      if (value == property.before()) continue;
-      if (value == property.after() || value == row->after_reload(property.after())) {
-        settings.push_back({property.name(), property.before()});
-      } else {
-        foreign->push_back(
-            absl::StrCat(row->line(value), " is in force for ", change_.unit().unit()));
-      }
+      const bool period = property.name() == kPeriodProperty;
+      values.push_back(period ? quota.period_us : quota.per_second_us);
     }
-    if (settings.empty()) return absl::OkStatus();
-    return units_->Set(change_.unit().unit(), settings);
-  }
-
-  // Ours if every line for the setting is one that systemd wrote at our word.
-  bool IsOurs(const std::string& text, const v1::UnitProperty& property) const {
-    const Property* row = FindProperty(property.name());
-    bool any = false;
-    for (absl::string_view line : absl::StrSplit(text, '\n')) {
-      if (!absl::StartsWith(line, absl::StrCat(row->setting, "="))) continue;
-      if (line != row->line(property.after()) && line != row->line(property.before())) return false;
-      any = true;
-    }
-    return any;
-  }
-
-  absl::Status RestoreFile(int i, std::vector<std::string>* foreign) const {
-    const v1::UnitFile& file = change_.unit().files(i);
-    const absl::StatusOr<Text> is = units_->ReadFile(file.path());
-    if (!is.ok()) return is.status();
-    if (!*is || (file.existed() && **is == file.text())) return absl::OkStatus();
-    if (!IsOurs(**is, change_.unit().properties(i))) {
-      foreign->push_back(absl::StrCat(file.path(), " was written anew"));
-      return absl::OkStatus();
-    }
-    return file.existed() ? units_->WriteFile(file.path(), file.text())
-                          : units_->RemoveFile(file.path());
+    return values;
   }
 
   Units* const units_;
   Clock* const clock_;
   const v1::Change change_;
+  // Declared after what it points into.
+  const UnitProperties by_;
 };
-
-// The drop-ins of `properties`, as they are now.
-absl::Status FillFiles(Units* units, const Units::Unit& unit, v1::UnitChange* change) {
-  const std::string parent = unit.transient ? kTransientFolder : kControlFolder;
-  const std::string folder = absl::StrCat(parent, "/", unit.id, ".d");
-  for (const v1::UnitProperty& property : change->properties()) {
-    v1::UnitFile* file = change->add_files();
-    file->set_path(absl::StrCat(folder, "/50-", FindProperty(property.name())->setting, ".conf"));
-    const absl::StatusOr<std::optional<std::string>> text = units->ReadFile(file->path());
-    if (!text.ok()) return text.status();
-    file->set_existed(text->has_value());
-    if (text->has_value()) file->set_text(**text);
-  }
-  for (const std::string& path : {folder, parent}) {
-    if (!units->HasFolder(path)) change->add_folders(path);
-  }
-  return absl::OkStatus();
-}
-
-void AddProperty(const char* name, std::uint64_t before, std::uint64_t after,
-                 v1::UnitChange* change) {
-  v1::UnitProperty* property = change->add_properties();
-  property->set_name(name);
-  property->set_before(before);
-  property->set_after(after);
-}
 
 }  // namespace
 
@@ -308,23 +195,20 @@ LeverOr MakeUnitValue(Units* units, Clock* clock, const Units::Unit& unit,
   change.set_after(value);
   v1::UnitChange* by = change.mutable_unit();
   by->set_unit(unit.id);
-  AddProperty(kProperties[0].name, now->per_second_us, wanted->per_second_us, by);
+  AddProperty(kQuotaProperty, now->per_second_us, wanted->per_second_us, by);
   if (wanted->period_us != now->period_us) {
-    AddProperty(kProperties[1].name, now->period_us, wanted->period_us, by);
+    AddProperty(kPeriodProperty, now->period_us, wanted->period_us, by);
   }
   if (absl::Status status = FillFiles(units, unit, by); !status.ok()) return status;
   return std::make_unique<UnitValue>(units, clock, std::move(change));
 }
 
 LeverOr RecoverUnitValue(Units* units, Clock* clock, const v1::Change& change) {
-  const v1::UnitChange& by = change.unit();
-  const bool known =
-      std::all_of(by.properties().begin(), by.properties().end(),
-                  [](const auto& property) { return FindProperty(property.name()); });
-  if (known && by.properties_size() == by.files_size()) {
+  if (UnitProperties(units, change.unit()).Known()) {
     return std::make_unique<UnitValue>(units, clock, change);
   }
-  return absl::InvalidArgumentError(absl::StrCat("the journal holds a property of ", by.unit(),
+  return absl::InvalidArgumentError(absl::StrCat("the journal holds a property of ",
+                                                 change.unit().unit(),
                                                  " that this version does not know"));
 }
 

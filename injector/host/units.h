@@ -35,6 +35,7 @@ class Units {
   };
   struct Setting {
     std::string property;
+    // Of a flag: 0 or 1.
     std::uint64_t value = 0;
   };
 

@@ -117,6 +117,32 @@ class InjectorLinkTest : public testing::Test {
   std::unique_ptr<grpc::Server> server_;
 };
 
+// What is held for a run is no fault: no frame, no batch and no watcher may hear of it.
+TEST_F(InjectorLinkTest, KnowsNothingOfAHold) {
+  v1::FaultState hold = State("hold-1", v1::PHASE_VERIFIED, 0);
+  hold.set_hold(true);
+  v1::FaultState ended = hold;
+  ended.mutable_spec()->set_id("hold-2");
+  ended.set_phase(v1::PHASE_UNDONE);
+  injector_.Set({State("f1", v1::PHASE_VERIFIED, 1), hold, ended});
+  Serve();
+  InjectorLink link(address_);
+  std::mutex mutex;
+  std::vector<std::string> told;
+  link.Start([&](const v1::FaultState& state) {
+    const std::lock_guard lock(mutex);
+    told.push_back(state.spec().id());
+  });
+  AwaitFirstTry(&link);
+  for (const bool behind : {false, true}) {
+    const std::vector<v1::FaultState> states = AwaitSeen(&link, behind);
+    ASSERT_EQ(states.size(), 1u);
+    EXPECT_EQ(states[0].spec().id(), "f1");
+  }
+  link.Stop();
+  EXPECT_EQ(told, std::vector<std::string>{"f1"});
+}
+
 TEST_F(InjectorLinkTest, AwaitFirstTry_InjectorIsThere_ItsFaultsAreKnown) {
   Serve();
   InjectorLink link(address_);

@@ -43,7 +43,7 @@ TEST(Json_OfAFault, KeepsTheDocumentedNames) {
             R"("acked":{"boottime_ns":1002000000,"realtime_ns":1700000000000000000,"error_ns":0},)"
             R"("first_touch":null,"last_touch":null,"undone":null},)"
             R"("dose":[{"name":"packets_dropped","unit":"{packet}","value":731,"gauge":false}],)"
-            R"("verdict":null,"residue":[],"reason":null,"cgroup":null,"sham":false,)"
+            R"("verdict":null,"residue":[],"reason":null,"cgroup":null,"sham":false,"hold":false,)"
             R"("symptoms":[],"changes":[],"deadline_boottime_ns":null,"boot_id":null,)"
             R"("unknown_since_realtime_ns":null})"
             "\n");

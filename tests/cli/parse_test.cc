@@ -31,6 +31,30 @@ TEST(ParseTarget_WrongText, IsRefusedWithTheText) {
   }
 }
 
+TEST(ParseRunTarget_Table, HasItsNodeInFrontOrFromTheOption) {
+  struct Case {
+    const char* text;
+    const char* node;
+    const char* is_on;
+    const char* target;
+  };
+  for (const Case& at : {Case{"unit:nginx", "", "", "unit:nginx.service"},
+                         Case{"unit:nginx", "n1", "n1", "unit:nginx.service"},
+                         Case{"n1/unit:nginx", "", "n1", "unit:nginx.service"},
+                         Case{"n1/unit:nginx", "n1", "n1", "unit:nginx.service"},
+                         Case{"cgroup:/a/b", "", "", "cgroup:/a/b"},
+                         Case{"edge-1.x_y/cgroup:/a/b", "", "edge-1.x_y", "cgroup:/a/b"},
+                         Case{"pid:7", "", "", "pid:7"}}) {
+    const absl::StatusOr<v1::RunTarget> target = ParseRunTarget(at.text, at.node);
+    ASSERT_TRUE(target.ok()) << target.status();
+    EXPECT_EQ(target->node(), at.is_on) << at.text;
+    EXPECT_EQ(TargetText(target->target()), at.target) << at.text;
+  }
+  for (const char* text : {"", "/unit:nginx", "n2/unit:nginx", "n1/", "n1/nginx", "nginx"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseRunTarget(text, "n1").status())) << text;
+  }
+}
+
 TEST(ParseDuration_Table, YieldsNanoseconds) {
   EXPECT_EQ(*ParseDuration("30s"), 30 * kNsPerSecond);
   EXPECT_EQ(*ParseDuration("1m30s"), 90 * kNsPerSecond);

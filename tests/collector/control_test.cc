@@ -11,6 +11,7 @@
 
 #include "collector/collector.h"
 #include "faultline/v1/datasets.grpc.pb.h"
+#include "tests/collector/answering_node.h"
 #include "tests/collector/fake_node.h"
 #include "tests/fake_clock.h"
 
@@ -18,34 +19,6 @@ namespace faultline {
 namespace {
 
 using testing::HasSubstr;
-
-const std::string kControlEpoch = "epoch-0123456789";
-
-// A node that answers commands on a thread of its own.
-class AnsweringNode {
- public:
-  using Answer = std::function<bool(const v1::Command&, v1::CommandResult*)>;
-  AnsweringNode(const std::shared_ptr<grpc::Channel>& channel, const std::string& name,
-                Answer answer)
-      : node_(channel) {
-    node_.Hello(TestHello(name, kControlEpoch));
-    thread_ = std::jthread([this, answer = std::move(answer)] {
-      v1::CollectorMessage message;
-      while (node_.Read(&message)) {
-        if (!message.has_command()) continue;
-        v1::NodeMessage reply;
-        reply.mutable_result()->set_id(message.command().id());
-        if (answer(message.command(), reply.mutable_result())) node_.Write(reply);
-      }
-    });
-  }
-  ~AnsweringNode() { node_.HalfClose(); }
-  FakeNode& node() { return node_; }
-
- private:
-  FakeNode node_;
-  std::jthread thread_;
-};
 
 v1::FaultState Fault(const std::string& id, v1::Phase phase, std::int64_t commanded) {
   v1::FaultState fault;

@@ -140,7 +140,7 @@ TEST_F(EndToEndTest, Faults_BecomeLabelsThatTheKernelConfirms) {
   Child spinner({bin_ + "/faultline", "exec", "--cgroup", group, "--", "/usr/bin/timeout", "60",
                  "/bin/sh", "-c", "while :; do :; done"});
   WaitForNode();
-  Faultline({"run", "start", "e2e"});
+  Faultline({"run", "start", "e2e", "--target", "cgroup:" + entity});
   Sleep(6 * kNsPerSecond);
   Faultline({"inject", "cpu.limit", "--target", "cgroup:" + entity, "--for", "6s", "--wait",
              "cpus=0.05"});
@@ -151,6 +151,11 @@ TEST_F(EndToEndTest, Faults_BecomeLabelsThatTheKernelConfirms) {
   const std::string out = dir_.path() + "/dataset";
   Faultline({"export", "--run", "e2e", "--out", out});
 
+  const std::vector<CsvRow> targets = ReadCsv(out + "/targets.csv");
+  ASSERT_EQ(targets.size(), 1U);
+  EXPECT_EQ(At(targets[0], "target"), "cgroup:" + entity);
+  EXPECT_EQ(At(targets[0], "held"), "all");
+  // What was held is no fault.
   const std::vector<CsvRow> faults = ReadCsv(out + "/faults.csv");
   ASSERT_EQ(faults.size(), 2U);
   const CsvRow& limit = At(faults[0], "type") == "cpu.limit" ? faults[0] : faults[1];

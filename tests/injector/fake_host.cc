@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/injector/fake_host.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "injector/host/dose.h"
 
@@ -158,7 +159,9 @@ v1::Change MakeChange(const char* kind, const std::string& object, const std::st
 }  // namespace
 
 FakeHost::FakeHost(Clock* clock)
-    : units(&values, [this](const std::string& step) { return Step(step); }), clock_(clock) {
+    : units(&values, [this](const std::string& step) { return Step(step); }),
+      subtrees(&values, [this](const std::string& step) { return Step(step); }),
+      clock_(clock) {
   for (const char* group : {"/web", "/db", "/web/worker"}) AddGroup(group);
 }
 
@@ -195,6 +198,39 @@ LeverOr FakeHost::CgroupValue(const std::string& cgroup, const std::string& cont
   return std::make_unique<FakeValue>(
       this,
       MakeChange("cgroup_value", cgroup, absl::StrCat(controller, ":", file), *before, value));
+}
+
+absl::StatusOr<bool> FakeSubtrees::HasOn(const std::string& group, const std::string& controller) {
+  if (absl::Status status = step_("verify"); !status.ok()) return status;
+  if (removed.count(group) == 1) return absl::NotFoundError(absl::StrCat(group, " is gone"));
+  return values_->count(absl::StrCat(group, " has on ", controller)) == 1;
+}
+
+absl::Status FakeSubtrees::Turn(const std::string& group, const std::string& controller, bool on) {
+  if (absl::Status status = step_("write"); !status.ok()) return status;
+  const std::string key = absl::StrCat(group, " has on ", controller);
+  const std::string above = absl::StrCat(ParentGroup(group), " has on ", controller);
+  if (on && group != "/" && values_->count(above) == 0) {
+    return absl::NotFoundError(absl::StrCat(controller, " is not on for ", group));
+  }
+  for (const auto& [other, value] : *values_) {
+    const std::string below = other.substr(0, other.find(' '));
+    const bool inside = below != group && absl::EndsWith(other, " has on " + controller) &&
+                        (group == "/" || absl::StartsWith(below, group + "/"));
+    if (!on && inside) return absl::FailedPreconditionError("busy");
+  }
+  if (on) {
+    (*values_)[key] = "1";
+  } else {
+    values_->erase(key);
+  }
+  return step_("write");
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Lever>>> FakeHost::HoldController(
+    const std::string& cgroup, const std::string& controller) {
+  if (absl::Status status = Step("make"); !status.ok()) return status;
+  return MakeControllers(Controllers(), cgroup, controller);
 }
 
 LeverOr FakeHost::Freezer(const std::string& cgroup) {
@@ -270,6 +306,7 @@ absl::Status FakeHost::Probe(absl::string_view kind) {
 
 LeverOr FakeHost::Recover(const v1::Change& change) {
   if (absl::Status status = Step("make"); !status.ok()) return status;
+  if (change.kind() == "controller") return RecoverController(Controllers(), change);
   if (change.has_unit()) return RecoverUnitValue(&units, units.clock(), change);
   if (change.kind() == "helper") return std::make_unique<FakeThing>(this, change, &helpers);
   if (change.kind() == "link") return std::make_unique<FakeLink>(this, change, true);

@@ -13,10 +13,30 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "injector/host/controllers.h"
 #include "injector/host/host.h"
 #include "tests/injector/fake_units.h"
 
 namespace faultline {
+
+// Which controllers the groups in a group have on, with the kernel's rules: a line "GROUP has on
+// CONTROLLER" of the host's values each.
+class FakeSubtrees final : public Subtrees {
+ public:
+  using Step = std::function<absl::Status(const std::string&)>;
+  FakeSubtrees(std::map<std::string, std::string>* values, Step step)
+      : values_(values), step_(std::move(step)) {}
+
+  // Groups that are gone.
+  std::set<std::string> removed;
+
+  absl::StatusOr<bool> HasOn(const std::string& group, const std::string& controller) override;
+  absl::Status Turn(const std::string& group, const std::string& controller, bool on) override;
+
+ private:
+  std::map<std::string, std::string>* values_;
+  Step step_;
+};
 
 class FakeHost final : public Host {
  public:
@@ -60,9 +80,12 @@ class FakeHost final : public Host {
   std::string cpu_version = "v1";
   // Its units, whose groups' values they keep.
   FakeUnits units;
+  FakeSubtrees subtrees;
 
   LeverOr CgroupValue(const std::string& cgroup, const std::string& controller,
                       const std::string& file, const std::string& value) override;
+  absl::StatusOr<std::vector<std::unique_ptr<Lever>>> HoldController(
+      const std::string& cgroup, const std::string& controller) override;
   LeverOr Freezer(const std::string& cgroup) override;
   LeverOr Leak(const LeakSpec& spec) override;
   absl::StatusOr<std::vector<std::unique_ptr<Lever>>> Loss(const LossSpec& spec) override;
@@ -81,6 +104,7 @@ class FakeHost final : public Host {
   Clock* clock() const { return clock_; }
 
  private:
+  ControllerHost Controllers() { return {&units, &subtrees, units.clock()}; }
   Clock* clock_;
 };
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "injector/host/unit_properties.h"
 #include "injector/host/unit_quota.h"
 
 namespace faultline {
@@ -14,6 +15,9 @@ namespace {
 constexpr char kQuota[] = "CPUQuotaPerSecUSec";
 constexpr char kPeriod[] = "CPUQuotaPeriodUSec";
 constexpr char kKey[] = "/system.slice/nginx.service cpu:cpu.max";
+constexpr char kWeightKey[] = "/system.slice/nginx.service cpu:cpu.weight";
+
+constexpr char kOn[] = "/system.slice has on ";
 
 std::string Parent(const std::string& path) { return path.substr(0, path.rfind('/')); }
 std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
@@ -49,24 +53,42 @@ void FakeUnits::Start(bool controller) {
 void FakeUnits::Stop() {
   running_ = false;
   values_->erase(kKey);
+  values_->erase(kWeightKey);
   if (collects) properties_.clear();
 }
 
 void FakeUnits::Realize() {
+  const bool asks =
+      properties_[kWeightProperty] != kUnitInfinity || properties_[kQuota] != kUnitInfinity;
+  const auto turn = [this](const char* controller, bool on) {
+    if (on) {
+      (*values_)[absl::StrCat(kOn, controller)] = "1";
+    } else {
+      values_->erase(absl::StrCat(kOn, controller));
+    }
+  };
+  turn("cpu", controller_ || asks);
+  turn("memory", properties_[kMemoryProperty] != 0);
   const UnitQuota quota{properties_[kQuota], properties_[kPeriod]};
   const auto at = values_->find(kKey);
   old_ = at == values_->end() ? std::nullopt : std::optional<std::string>(at->second);
   late_ = 0;
   if (!running_) return;
-  if (controller_ || quota.per_second_us != kUnitInfinity) {
+  if (controller_ || asks) {
     (*values_)[kKey] = CpuMaxOf(quota);
+    if (values_->count(kWeightKey) == 0) (*values_)[kWeightKey] = "100";
   } else {
     values_->erase(kKey);
+    values_->erase(kWeightKey);
   }
 }
 
 void FakeUnits::DaemonReload() {
-  properties_ = {{kQuota, kUnitInfinity}, {kPeriod, kUnitInfinity}};
+  properties_ = {{kQuota, kUnitInfinity},
+                 {kPeriod, kUnitInfinity},
+                 {kWeightProperty, kUnitInfinity},
+                 {"StartupCPUWeight", kUnitInfinity},
+                 {kMemoryProperty, accounts ? 1 : 0}};
   // Of drop-ins of one name the one of the first folder counts: /etc before /run. Then by name.
   std::map<std::string, std::string> by_name;
   for (const auto& [path, text] : files) by_name.emplace(NameOf(path), text);
@@ -76,6 +98,10 @@ void FakeUnits::DaemonReload() {
         properties_[kQuota] = ReadQuotaLine(line, properties_[kQuota]);
       } else if (absl::ConsumePrefix(&line, "CPUQuotaPeriodSec=")) {
         properties_[kPeriod] = ReadPeriodLine(line, properties_[kPeriod]);
+      } else if (line == "CPUWeight=100") {
+        properties_[kWeightProperty] = 100;
+      } else if (line == "MemoryAccounting=yes") {
+        properties_[kMemoryProperty] = 1;
       }
     }
   }
@@ -83,11 +109,16 @@ void FakeUnits::DaemonReload() {
 }
 
 void FakeUnits::Write(const std::string& path, const std::string& setting, std::uint64_t value) {
-  const std::string line = setting == kQuota ? QuotaLine(value) : PeriodLine(value);
+  const std::string line = UnitLine(setting, value);
   for (std::string folder = Parent(path); folder.size() > 1; folder = Parent(folder)) {
     folders_.insert(folder);
   }
   files[path] = absl::StrCat("# Written by systemd.\n[Service]\n", line, "\n");
+}
+
+void FakeUnits::DropWeight() {
+  properties_[kWeightProperty] = kUnitInfinity;
+  Realize();
 }
 
 void FakeUnits::SetProperty(const std::string& path, std::uint64_t quota_us) {
@@ -130,7 +161,8 @@ absl::Status FakeUnits::Set(const std::string& /*unit*/, absl::Span<const Settin
   if (absl::Status status = step_("set"); !status.ok()) return status;
   for (const Setting& setting : settings) {
     properties_.at(setting.property) = setting.value;
-    const char* name = setting.property == kQuota ? "CPUQuota" : "CPUQuotaPeriodSec";
+    const std::string line = UnitLine(setting.property, setting.value);
+    const std::string name = line.substr(0, line.find('='));
     Write(absl::StrCat(kControl, "/50-", name, ".conf"), setting.property, setting.value);
   }
   Realize();

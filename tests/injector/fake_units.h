@@ -39,6 +39,8 @@ class FakeUnits final : public Units {
   void DaemonReload();
   // `systemctl set-property`, its text in `path`.
   void SetProperty(const std::string& path, std::uint64_t quota_us);
+  // Somebody takes the unit's weight away past its drop-ins.
+  void DropWeight();
   // Drop-ins, folders and properties, one line each.
   std::string Digest() const;
 
@@ -46,6 +48,8 @@ class FakeUnits final : public Units {
   int lag = 0;
   // Forgets the unit when it stops, as nothing else needs it.
   bool collects = false;
+  // Its memory is counted, as systemd does unless told otherwise.
+  bool accounts = true;
   // Drop-ins by path.
   std::map<std::string, std::string> files;
 

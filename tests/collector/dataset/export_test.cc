@@ -279,7 +279,8 @@ TEST_F(ExportTest, FilesAreAsTheyShouldBeToTheByte) {
   for (const auto& entry : files) names.push_back(entry.first);
   EXPECT_THAT(names, ElementsAre("CHECKSUMS", "README.md", "data/cgroup.csv", "data/fault.csv",
                                  "data/host.csv", "entities.csv", "events.csv", "faults.csv",
-                                 "gaps.csv", "metrics.csv", "nodes.csv"));
+                                 "gaps.csv", "metrics.csv", "nodes.csv", "targets.csv"));
+  EXPECT_EQ(files["targets.csv"], "node,target,hold,held,remark\n");
   const auto cgroup = LinesOf(files["data/cgroup.csv"]);
   EXPECT_EQ(cgroup[0],
             "timestamp,node,entity,cpu_time_ns_per_s,memory_usage_bytes,runqueue_wait_ns_p50,"
