@@ -33,6 +33,7 @@ enum class Event : std::uint8_t {
   kFaultFailed,
   kFaultInterfered,
   kUndoDelayed,
+  kInjectorEnded,
   kHalted,
   kReleased,
   kCollectorReady,
@@ -71,6 +72,7 @@ inline constexpr char kNodeField[] = "FAULTLINE_NODE";
 inline constexpr char kAddressField[] = "FAULTLINE_ADDRESS";
 inline constexpr char kSequenceField[] = "FAULTLINE_SEQUENCE";
 inline constexpr char kCountField[] = "FAULTLINE_COUNT";
+inline constexpr char kPidField[] = "FAULTLINE_PID";
 
 // Logs a line as an event of `event`, with the severity of its row. Fields beyond those of the row
 // are a mistake.

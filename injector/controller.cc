@@ -4,7 +4,11 @@
 // an earlier process in recovery.cc.
 #include "injector/controller.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "absl/strings/str_cat.h"
 #include "base/event.h"
@@ -154,11 +158,13 @@ absl::StatusOr<v1::FaultState> Controller::Start(const v1::FaultSpec& spec) {
 
 absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> injection) {
   Tell(injection->state());
+  MarkOpen(true);
   injection->SetPhase(v1::PHASE_JOURNALED);
   if (absl::Status saved = journal_->Save(injection->state()); !saved.ok()) {
     saved = WithContext(saved, "nothing was changed, because the undo journal cannot be written");
     const v1::Edge& commanded = injection->state().edges().commanded();
     Refuse(injection->state().spec(), {commanded.boottime_ns(), commanded.realtime_ns()}, saved);
+    MarkOpen(!active_.empty());
     return saved;
   }
   Tell(injection->state());
@@ -340,6 +346,22 @@ void Controller::DropFinished() {
     active = active_.erase(active);
   }
   while (finished_.size() > Journal::kKept) finished_.pop_front();
+  MarkOpen(!active_.empty());
+}
+
+void Controller::MarkOpen(bool open) {
+  if (options_.open_mark.empty() || open == marked_) return;
+  if (!open) {
+    ::unlink(options_.open_mark.c_str());
+  } else if (const int fd = ::open(options_.open_mark.c_str(), O_CREAT | O_CLOEXEC, 0600);
+             fd >= 0) {
+    ::close(fd);
+  } else {
+    // The other triggers of an undo stay.
+    LogWarning(ErrnoStatus(errno, absl::StrCat("make ", options_.open_mark)).message());
+    return;
+  }
+  marked_ = open;
 }
 
 const v1::FaultState* Controller::Find(const std::string& id) {

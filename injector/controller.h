@@ -40,6 +40,8 @@ class Controller {
     std::string boot_id;
     // Why this host takes no faults at all; empty: it does.
     std::string disabled;
+    // File that is there while a fault is open; empty: none is made. keeper.h.
+    std::string open_mark;
     // Where the halt is kept.
     std::string halt_path;
     // False: the caller does what the thread would (RunDue), for tests and --undo.
@@ -123,6 +125,8 @@ class Controller {
   void RecoverRow(v1::FaultState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseAfterReboot(v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Makes or removes the mark.
+  void MarkOpen(bool open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const v1::FaultState* Find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Save(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SaveAndTell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -151,6 +155,8 @@ class Controller {
   std::string closed_ ABSL_GUARDED_BY(mutex_);
   std::map<int, Watcher> watches_ ABSL_GUARDED_BY(mutex_);
   int last_watch_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The mark of a predecessor counts, so that it goes.
+  bool marked_ ABSL_GUARDED_BY(mutex_) = true;
   std::optional<v1::Capabilities> capabilities_ ABSL_GUARDED_BY(mutex_);
   // Requested to interrupt the thread's current wait.
   std::stop_source wake_ ABSL_GUARDED_BY(mutex_);

@@ -92,6 +92,24 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) 
   return journal;
 }
 
+absl::StatusOr<std::int64_t> Journal::FirstDeadline(const std::string& path,
+                                                    const std::string& boot_id) {
+  Journal journal(path);
+  sqlite3* db = nullptr;
+  const int code =
+      sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+  journal.db_.reset(db);
+  if (code != SQLITE_OK) return journal.Error("open");
+  absl::StatusOr<Statement> first = journal.Prepare(
+      "SELECT min(deadline_boottime_ns) FROM faults WHERE open = 1 AND boot_id = ?1 AND "
+      "phase != 'PHASE_UNDOING'");
+  if (!first.ok()) return first.status();
+  BindText(first->get(), 1, boot_id);
+  if (sqlite3_step(first->get()) != SQLITE_ROW) return journal.Error("read the deadlines");
+  if (sqlite3_column_type(first->get(), 0) == SQLITE_NULL) return INT64_MAX;
+  return sqlite3_column_int64(first->get(), 0);
+}
+
 absl::Status Journal::OpenFile() {
   sqlite3* db = nullptr;
   const int code =

@@ -7,6 +7,7 @@
 
 #include <sqlite3.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,14 @@ class Journal {
   // Opens or makes `path`. A damaged file is renamed (never deleted), every row of it that can
   // still be read is carried over, and complaints() says what happened.
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& path);
+
+  static std::string PathIn(const std::string& state_dir) { return state_dir + "/journal.db"; }
+
+  // The earliest deadline, CLOCK_BOOTTIME ns, of what is open, of boot `boot_id` and not being
+  // undone; INT64_MAX: there is none. Reads beside whoever has the journal open, and changes
+  // nothing.
+  static absl::StatusOr<std::int64_t> FirstDeadline(const std::string& path,
+                                                    const std::string& boot_id);
   ~Journal() = default;
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;

@@ -4,7 +4,6 @@
 // undoes what an earlier process left.
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -25,9 +24,11 @@
 #include "injector/docs.h"
 #include "injector/host/process.h"
 #include "injector/host/real_host.h"
+#include "injector/keeper.h"
 #include "injector/options.h"
 #include "injector/planes.h"
 #include "injector/server.h"
+#include "injector/state_lock.h"
 #include "proto/words.h"
 
 namespace faultline {
@@ -42,26 +43,10 @@ constexpr int kNice = -10;
 // Exit status of --undo that may have been told the wrong folder.
 constexpr int kNoJournal = 2;
 
-std::string JournalPath(const std::string& state_dir) { return state_dir + "/journal.db"; }
-
 // False only if there surely is none: one that cannot be reached is told by opening it.
 bool HasJournal(const std::string& state_dir) {
-  return ::access(JournalPath(state_dir).c_str(), F_OK) == 0 ||
+  return ::access(Journal::PathIn(state_dir).c_str(), F_OK) == 0 ||
          (errno != ENOENT && errno != ENOTDIR);
-}
-
-// Holds the lock until the process ends. FailedPrecondition: another one has it.
-absl::StatusOr<Descriptor> LockStateDir(const std::string& state_dir) {
-  std::error_code error;
-  std::filesystem::create_directories(state_dir, error);
-  if (error) return ErrnoStatus(error.value(), absl::StrCat("make ", state_dir));
-  const std::string path = state_dir + "/lock";
-  Descriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock.valid()) return ErrnoStatus(errno, absl::StrCat("open ", path));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  return absl::FailedPreconditionError(
-      absl::StrCat("another faultline-injector works with ", state_dir,
-                   "; stop it first, or give another --state-dir"));
 }
 
 std::string FindHelper(const InjectorOptions& options) {
@@ -96,6 +81,7 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
         "configuration file, /etc/faultline/injector.yaml, and restarted it";
   }
   how.halt_path = options.state_dir + "/halted";
+  how.open_mark = OpenMark(options.run_dir);
   how.run_thread = !options.undo;
   return Controller::Create(std::move(how), host, &Clock::System(), std::move(journal));
 }
@@ -164,6 +150,18 @@ absl::Status Serve(const InjectorOptions& options, Controller& controller, int s
   return absl::InternalError("not everything is undone: run faultline-injector --undo");
 }
 
+// What has to be undone now, by whoever gets the lock. With --keep: as soon as there is something;
+// none: nothing is open any more.
+absl::StatusOr<std::optional<StateLock>> TakeLock(const InjectorOptions& options) {
+  if (!options.keep) {
+    return StateLock::Take(options.state_dir,
+                           options.undo ? StateLock::Role::kUndo : StateLock::Role::kInjector);
+  }
+  absl::StatusOr<std::string> boot_id = ReadBootId();
+  if (!boot_id.ok()) return boot_id.status();
+  return Keeper(options.state_dir, options.run_dir, *boot_id, &Clock::System()).WaitForTurn();
+}
+
 int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
   if (::geteuid() != 0) {
     LogError(
@@ -176,11 +174,12 @@ int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
              ": nothing was undone; is --state-dir right?");
     return kNoJournal;
   }
-  absl::StatusOr<Descriptor> lock = LockStateDir(options.state_dir);
+  absl::StatusOr<std::optional<StateLock>> lock = TakeLock(options);
   if (!lock.ok()) {
     LogError(lock.status().message());
     return 1;
   }
+  if (!lock->has_value()) return 0;
   absl::StatusOr<std::unique_ptr<RealHost>> host =
       RealHost::Create({.leak = {.helper = FindHelper(options), .report_dir = options.run_dir},
                         .bpffs = options.bpffs,
@@ -190,7 +189,8 @@ int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
     LogError(host.status().message());
     return 1;
   }
-  absl::StatusOr<std::unique_ptr<Journal>> journal = Journal::Open(JournalPath(options.state_dir));
+  absl::StatusOr<std::unique_ptr<Journal>> journal =
+      Journal::Open(Journal::PathIn(options.state_dir));
   if (!journal.ok()) {
     LogError(journal.status().message());
     return 1;
@@ -250,5 +250,7 @@ int main(int argc, char** argv) {
   // Whatever is made below is root's alone until it is given away.
   ::umask(0077);
   faultline::Supervisor supervisor = faultline::Supervisor::FromEnvironment();
-  return faultline::Run(*options, faultline::BlockSignals(), &supervisor);
+  // A keeper that is told to end ends where it is: another one undoes what it began.
+  const int signals = options->keep ? -1 : faultline::BlockSignals();
+  return faultline::Run(*options, signals, &supervisor);
 }

@@ -132,11 +132,18 @@ void AddTasks(CLI::App& app, InjectorOptions& options) {
       app.add_flag("--remove-planes", options.remove_planes,
                    "Take away the standing planes that earlier starts made; needs none running")
           ->group(kGroup);
+  CLI::Option* keep =
+      app.add_flag("--keep", options.keep,
+                   "Watch the deadlines as long as a fault is open, from beside the\n"
+                   "injector: one that let a deadline pass is ended, and what a dead one\n"
+                   "left is undone at once")
+          ->group(kGroup);
   planes->excludes(undo);
+  keep->excludes(undo)->excludes(planes);
   CLI::Option* doc =
       app.add_flag("--faults-doc", options.faults_doc, "Print what each fault does and takes")
           ->group(kGroup);
-  for (CLI::Option* task : {undo, planes, doc}) task->configurable(false);
+  for (CLI::Option* task : {undo, keep, planes, doc}) task->configurable(false);
 }
 
 }  // namespace
@@ -160,6 +167,7 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
       options.max_duration_ns = absl::ToInt64Nanoseconds(duration);
     }
     if (!HasConfigFile(app)) options.enabled = true;
+    options.undo = options.undo || options.keep;
   } catch (const CLI::ParseError& error) {
     // CLI11's own codes, from 100 on, say no more than its text.
     *exit_code = app.exit(error) == 0 ? 0 : kUsage;

@@ -21,8 +21,10 @@ struct InjectorOptions {
   std::vector<std::string> plane_devices;
   // Groups that no fault may touch.
   std::vector<std::string> protected_cgroups;
-  // Undo what the journal holds, print a line for each, and exit.
+  // Undo what the journal holds, print a line for each, and exit. Set by `keep` as well.
   bool undo = false;
+  // Wait until something has to be undone while no injector does it, undo it, and exit.
+  bool keep = false;
   // Take away the standing planes that an earlier start made, and exit.
   bool remove_planes = false;
   // Print docs/faults.md and exit.

@@ -62,6 +62,28 @@ TEST_F(JournalTest, ReplacesTheRowOfAFault_AndKeepsTheOrderOfStarts) {
   EXPECT_EQ((*rows)[1].spec().id(), "b");
 }
 
+// Read while another connection has the journal open.
+TEST_F(JournalTest, TellsTheFirstDeadlineOfWhatIsOpenAndNotBeingUndone) {
+  const auto journal = Open();
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot").value(), INT64_MAX);
+  std::int64_t deadline_ns = 100;
+  const auto save = [&](const std::string& id, v1::Phase phase, const std::string& boot) {
+    v1::FaultState state = State(id, phase);
+    state.set_boot_id(boot);
+    state.set_deadline_boottime_ns(deadline_ns += 100);
+    ASSERT_TRUE(journal->Save(state).ok());
+  };
+  save("over", v1::PHASE_UNDONE, "boot");
+  save("undoing", v1::PHASE_UNDOING, "boot");
+  save("earlier", v1::PHASE_VERIFIED, "another boot");
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot").value(), INT64_MAX);
+  save("later", v1::PHASE_JOURNALED, "boot");
+  save("latest", v1::PHASE_VERIFIED, "boot");
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot").value(), 500);
+  EXPECT_FALSE(Journal::FirstDeadline(path_ + ".none", "boot").ok());
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".none"));
+}
+
 TEST_F(JournalTest, ForgetsOnlyOldFinishedFaults) {
   const auto journal = Open();
   ASSERT_TRUE(journal->Save(State("open", v1::PHASE_VERIFIED)).ok());

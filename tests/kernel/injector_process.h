@@ -88,6 +88,26 @@ class InjectorProcess {
     waitpid(pid, nullptr, 0);
   }
 
+  // Starts a keeper beside it, which WaitForKeeper waits for.
+  void StartKeeper() {
+    std::vector<std::string> words = OwnPlaces();
+    words.emplace_back("--keep");
+    keeper_ = Spawn(words);
+  }
+  // Its exit status; -1: it still runs after `seconds`, and is ended.
+  int WaitForKeeper(int seconds) {
+    int status = 0;
+    for (int i = 0; i < seconds * 100; ++i) {
+      if (waitpid(keeper_, &status, WNOHANG) == keeper_) {
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    kill(keeper_, SIGKILL);
+    waitpid(keeper_, &status, 0);
+    return -1;
+  }
+
   // Runs another one with `words` alone, to its end; its exit status. What it writes is in Log().
   int Run(const std::vector<std::string>& words) {
     const pid_t pid = Spawn(words);
@@ -187,6 +207,7 @@ class InjectorProcess {
   std::filesystem::path folder_;
   std::vector<std::string> options_;
   pid_t pid_ = -1;
+  pid_t keeper_ = -1;
   std::unique_ptr<v1::Faults::Stub> root_;
   std::unique_ptr<v1::Faults::Stub> agent_;
 };

@@ -105,7 +105,7 @@ TEST_F(DeathTest, PowerCut_TheJournalIsClosedAtBoot) {
     Await("systemctl -q is-active faultline-injector");
     const std::string faults = Do(absl::StrCat(kRoot, "faults"));
     EXPECT_THAT(faults, HasSubstr("reboot"));
-    EXPECT_THAT(Do(absl::StrCat(kRoot, "faults --active")), HasSubstr("no fault"));
+    EXPECT_THAT(Do(absl::StrCat(kRoot, "faults --active")), HasSubstr("no active fault"));
     Do("! pgrep -x faultline-hold; ip link add d0 type dummy && ip link set d0 up; "
        "for t in 1 2 3 4 5 6; do systemd-run -q --unit=t$t sleep infinity; done; "
        "systemctl restart faultline-injector");

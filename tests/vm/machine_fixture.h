@@ -34,7 +34,7 @@ class Machine {
   // Output of a command that must succeed, or must fail.
   std::string Do(const std::string& command) { return Expect(command, true); }
   std::string Fail(const std::string& command) { return Expect(command, false); }
-  // Repeats the command until it succeeds; the test fails after a minute of the guest's.
+  // Repeats the command until it succeeds; the test fails after 90 s.
   void Await(const std::string& command);
   // Seconds since its boot.
   double Now();
