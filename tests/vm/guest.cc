@@ -25,7 +25,7 @@
 namespace faultline {
 namespace {
 
-constexpr char kQemu[] = "/usr/bin/qemu-system-x86_64";
+constexpr char kArm64[] = "arm64";
 constexpr char kMakeFilesystem[] = "/sbin/mke2fs";
 constexpr std::int64_t kBootNs = 120 * kNsPerSecond;
 constexpr std::int64_t kRetryNs = 100 * kNsPerMs;
@@ -49,8 +49,9 @@ std::uintmax_t FilesystemKib(const std::string& folder) {
 
 }  // namespace
 
-std::string Guest::ImageDir() {
-  const char* const dir = std::getenv("FAULTLINE_VM_IMAGE");
+std::string Guest::ImageDir(const std::string& arch) {
+  const char* const dir =
+      std::getenv(arch == kArm64 ? "FAULTLINE_VM_IMAGE_ARM64" : "FAULTLINE_VM_IMAGE");
   return dir == nullptr ? "" : dir;
 }
 
@@ -60,7 +61,7 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Boot(const Options& options, const
   std::string said;
   const int made =
       RunToEnd({"/usr/bin/qemu-img", "create", "-q", "-f", "qcow2", "-F", raw ? "raw" : "qcow2",
-                "-b", raw ? ImageDir() + "/disk.img" : options.base, guest->disk()},
+                "-b", raw ? ImageDir(options.arch) + "/disk.img" : options.base, guest->disk()},
                &said);
   if (made != 0) return absl::InternalError(absl::StrCat("make a disk: ", said));
   if (!options.files.empty()) {
@@ -91,20 +92,47 @@ absl::Status Guest::MountFiles() {
 
 Guest::~Guest() { CutPower(); }
 
+std::vector<std::string> Guest::Processor() const {
+  if (options_.arch == kArm64) {
+    // Pointers are authenticated with a hash of QEMU's own: the architecture's is slow to emulate.
+    return {"/usr/bin/qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu",
+            "max,pauth-impdef=on"};
+  }
+  // 6.12 does not get past a CMPXCHG16B of QEMU's.
+  return {"/usr/bin/qemu-system-x86_64", "-cpu", "max,-cx16"};
+}
+
 std::vector<std::string> Guest::Arguments() const {
-  std::vector<std::string> words{
-      kQemu, "-accel", "tcg,thread=multi",
-      // 6.12 does not get past a CMPXCHG16B of QEMU's.
-      "-cpu", "max,-cx16", "-smp", absl::StrCat(options_.cpus), "-m",
-      absl::StrCat(options_.memory_mib), "-nodefaults", "-display", "none", "-no-reboot", "-serial",
-      "file:" + console(), "-kernel", absl::StrCat(ImageDir(), "/vmlinuz-", options_.kernel),
+  std::vector<std::string> words = Processor();
+  const std::vector<std::string> rest{
+      "-accel",
+      "tcg,thread=multi",
+      "-smp",
+      absl::StrCat(options_.cpus),
+      "-m",
+      absl::StrCat(options_.memory_mib),
+      "-nodefaults",
+      "-display",
+      "none",
+      "-no-reboot",
+      "-serial",
+      "file:" + console(),
+      "-kernel",
+      absl::StrCat(ImageDir(options_.arch), "/vmlinuz-", options_.kernel),
       "-append",
-      absl::StrCat("root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 systemd.hostname=",
-                   options_.name),
-      "-drive", absl::StrCat("file=", disk(), ",if=none,id=disk,format=qcow2"), "-device",
-      "nvme,drive=disk,serial=faultline", "-device", "virtio-serial-pci", "-chardev",
-      absl::StrCat("socket,id=port,path=", socket(), ",server=on,wait=off"), "-device",
+      absl::StrCat("root=/dev/nvme0n1 rw console=", options_.arch == kArm64 ? "ttyAMA0" : "ttyS0",
+                   " quiet panic=-1 systemd.hostname=", options_.name),
+      "-drive",
+      absl::StrCat("file=", disk(), ",if=none,id=disk,format=qcow2"),
+      "-device",
+      "nvme,drive=disk,serial=faultline",
+      "-device",
+      "virtio-serial-pci",
+      "-chardev",
+      absl::StrCat("socket,id=port,path=", socket(), ",server=on,wait=off"),
+      "-device",
       "virtserialport,chardev=port,name=faultline"};
+  words.insert(words.end(), rest.begin(), rest.end());
   if (options_.peer.empty()) {
     words.insert(words.end(), {"-nic", "none"});
   } else {

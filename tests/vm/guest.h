@@ -21,6 +21,8 @@ class Guest {
   struct Options {
     // Host name, and name of its log.
     std::string name = "guest";
+    // Debian's name of the processor: "amd64" or "arm64".
+    std::string arch = "amd64";
     // As image calls it: "5.10", "6.1" or "6.12".
     std::string kernel = "6.1";
     int memory_mib = 1024;
@@ -43,8 +45,9 @@ class Guest {
   // Where a guest finds Options::files.
   static constexpr char kFiles[] = "/mnt";
 
-  // Folder with the image, from the environment (FAULTLINE_VM_IMAGE); empty: none was made.
-  static std::string ImageDir();
+  // Folder with the image, from the environment (FAULTLINE_VM_IMAGE, for arm64
+  // FAULTLINE_VM_IMAGE_ARM64); empty: none was made.
+  static std::string ImageDir(const std::string& arch);
 
   // Starts it and waits until it takes commands, at most two minutes. `dir` takes its disk, console
   // and sockets, and outlives it.
@@ -77,6 +80,7 @@ class Guest {
   std::string socket() const { return dir_ + "/" + options_.name + ".port"; }
   // Where the network device of guest `name` listens for frames.
   std::string wire(const std::string& name) const { return dir_ + "/" + name + ".wire"; }
+  std::vector<std::string> Processor() const;
   std::vector<std::string> Arguments() const;
   absl::Status MakeFilesDisk() const;
   absl::Status MountFiles();

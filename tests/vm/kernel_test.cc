@@ -33,15 +33,24 @@ constexpr Mechanism kMechanisms[] = {
      "tc class show dev d0 | grep -q 'rate 1Mbit'"},
 };
 
-class KernelTest : public MachineTest, public ::testing::WithParamInterface<const char*> {};
+struct Kernel {
+  const char* arch;
+  const char* series;
+};
+
+class KernelTest : public MachineTest, public ::testing::WithParamInterface<Kernel> {};
 
 TEST_P(KernelTest, MeasuresAndTakesAFaultOfEachMechanism) {
   Guest::Options options;
-  options.kernel = GetParam();
+  options.arch = GetParam().arch;
+  options.kernel = GetParam().series;
+  if (Guest::ImageDir(options.arch).empty()) {
+    GTEST_SKIP() << "no image for " << options.arch << ": ./run vm --long makes it";
+  }
   ASSERT_NE(Boot(options), nullptr);
   const std::string release = Do("uname -r");
-  EXPECT_TRUE(absl::StartsWith(release, GetParam())) << release;
-  const std::string measured = Do("faultline-agent --check");
+  EXPECT_TRUE(absl::StartsWith(release, options.kernel)) << release;
+  const std::string measured = Do("faultline-agent --check 2> /dev/null");
   std::printf("%s%s", release.c_str(),
               measured.substr(measured.rfind('\n', measured.size() - 2) + 1).c_str());
   Do("ip link add d0 type dummy && ip link set d0 up && echo 'plane-device: [d0]' >> "
@@ -56,9 +65,14 @@ TEST_P(KernelTest, MeasuresAndTakesAFaultOfEachMechanism) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, KernelTest, ::testing::Values("5.10", "6.1", "6.12"),
+INSTANTIATE_TEST_SUITE_P(Kernels, KernelTest,
+                         ::testing::Values(Kernel{"amd64", "5.10"}, Kernel{"amd64", "6.1"},
+                                           Kernel{"amd64", "6.12"}, Kernel{"arm64", "5.10"},
+                                           Kernel{"arm64", "6.1"}, Kernel{"arm64", "6.12"}),
                          [](const auto& kernel) {
-                           return absl::StrReplaceAll(kernel.param, {{".", "_"}});
+                           return absl::StrReplaceAll(
+                               absl::StrCat(kernel.param.arch, "_", kernel.param.series),
+                               {{".", "_"}});
                          });
 
 }  // namespace

@@ -23,9 +23,11 @@ namespace fs = std::filesystem;
 // An emulated machine, on a busy host.
 constexpr std::int64_t kPatienceNs = 300 * kNsPerSecond;
 
-// Folder with the packages, from the environment (FAULTLINE_PACKAGES); empty: none were made.
-std::string PackageDir() {
-  const char* const dir = std::getenv("FAULTLINE_PACKAGES");
+// Folder with the packages, from the environment (FAULTLINE_PACKAGES, for arm64
+// FAULTLINE_PACKAGES_ARM64); empty: none were made.
+std::string PackageDir(const std::string& arch) {
+  const char* const dir =
+      std::getenv(arch == "arm64" ? "FAULTLINE_PACKAGES_ARM64" : "FAULTLINE_PACKAGES");
   return dir == nullptr ? "" : dir;
 }
 
@@ -35,10 +37,11 @@ constexpr char kInstall[] =
     "systemctl disable --now faultline-agent faultline-collector && "
     "rm -rf /var/lib/faultline-collector/* && : > /etc/machine-id";
 
-absl::Status Install(const std::string& disk) {
+absl::Status Install(const std::string& arch, const std::string& disk) {
   const TempDir dir;
   Guest::Options options;
-  options.files = PackageDir();
+  options.arch = arch;
+  options.files = PackageDir(arch);
   absl::StatusOr<std::unique_ptr<Guest>> guest = Guest::Boot(options, dir.path());
   if (!guest.ok()) return guest.status();
   const absl::StatusOr<Guest::Result> done = (*guest)->Run(kInstall, kPatienceNs);
@@ -53,18 +56,18 @@ absl::Status Install(const std::string& disk) {
 }
 
 // The disk with the packages installed, made by whoever comes first; others wait for it.
-absl::StatusOr<std::string> InstalledDisk() {
+absl::StatusOr<std::string> InstalledDisk(const std::string& arch) {
   const std::string dir = BinDir() + "/vm";
   fs::create_directories(dir);
   const int lock = open((dir + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   const absl::Cleanup unlock = [lock] { close(lock); };
   flock(lock, LOCK_EX);
-  std::string disk = dir + "/installed.qcow2";
+  std::string disk = absl::StrCat(dir, "/installed-", arch, ".qcow2");
   const bool fresh = fs::exists(disk) &&
-                     fs::last_write_time(disk) > fs::last_write_time(PackageDir()) &&
-                     fs::last_write_time(disk) > fs::last_write_time(Guest::ImageDir());
+                     fs::last_write_time(disk) > fs::last_write_time(PackageDir(arch)) &&
+                     fs::last_write_time(disk) > fs::last_write_time(Guest::ImageDir(arch));
   if (fresh) return disk;
-  if (absl::Status status = Install(disk); !status.ok()) return status;
+  if (absl::Status status = Install(arch, disk); !status.ok()) return status;
   return disk;
 }
 
@@ -126,8 +129,10 @@ void Machine::KeepJournal(const std::string& name) {
 }
 
 void MachineTest::SetUp() {
-  if (Guest::ImageDir().empty()) GTEST_SKIP() << "no image of a virtual machine: ./run vm makes it";
-  ASSERT_FALSE(PackageDir().empty()) << "no packages: ./run vm makes them";
+  if (Guest::ImageDir("amd64").empty()) {
+    GTEST_SKIP() << "no image of a virtual machine: ./run vm makes it";
+  }
+  ASSERT_FALSE(PackageDir("amd64").empty()) << "no packages: ./run vm makes them";
 }
 
 void MachineTest::TearDown() {
@@ -146,7 +151,7 @@ Machine* MachineTest::Keep(absl::StatusOr<std::unique_ptr<Guest>> guest) {
 }
 
 Machine* MachineTest::Boot(Guest::Options options, const std::vector<std::string>& programs) {
-  absl::StatusOr<std::string> disk = InstalledDisk();
+  absl::StatusOr<std::string> disk = InstalledDisk(options.arch);
   if (!disk.ok()) return Keep(disk.status());
   options.base = *std::move(disk);
   if (!programs.empty()) {
@@ -159,9 +164,8 @@ Machine* MachineTest::Boot(Guest::Options options, const std::vector<std::string
   return Keep(Guest::Boot(options, dir_.path()));
 }
 
-Machine* MachineTest::BootBare() {
-  Guest::Options options;
-  options.files = PackageDir();
+Machine* MachineTest::BootBare(Guest::Options options) {
+  options.files = PackageDir(options.arch);
   return Keep(Guest::Boot(options, dir_.path()));
 }
 

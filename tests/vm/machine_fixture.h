@@ -61,7 +61,7 @@ class MachineTest : public ::testing::Test {
   // a failure of the test and null if it does not start.
   Machine* Boot(Guest::Options options = {}, const std::vector<std::string>& programs = {});
   // A guest without the packages, which are in Guest::kFiles.
-  Machine* BootBare();
+  Machine* BootBare(Guest::Options options = {});
 
   // Of the guest that was started first.
   std::string Do(const std::string& command);
