@@ -435,8 +435,9 @@ TEST_F(EndToEndTest, BadRequests_AreRefusedWithASentenceAndChangeNothing) {
   Faultline({"stop", "nobody"}, 2);
   Faultline({"run", "stop", "none"}, 2);
   Faultline({"export", "--run", "none", "--out", dir_.path() + "/none"}, 2);
-  // Not one window either: a batch that tells of a refusal is stored like any other.
-  Sleep(2500 * kNsPerMs);
+  // Not one window either: a batch that tells of a refusal is stored like any other. Two windows
+  // lie wholly in three seconds, wherever these begin.
+  Sleep(3500 * kNsPerMs);
   Faultline({"run", "stop", "bad"});
   const std::string out = dir_.path() + "/dataset";
   Faultline({"export", "--run", "bad", "--out", out});

@@ -39,7 +39,6 @@ class FleetTest : public MachineTest {
     MachineTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     Guest::Options options;
-    options.cpus = 1;
     options.memory_mib = 512;
     options.name = "store";
     options.peer = "edge";

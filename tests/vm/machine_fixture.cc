@@ -99,7 +99,7 @@ digest() {
 
 void Machine::Await(const std::string& command) {
   Do(absl::StrCat("end=$((SECONDS + 90)); while [ $SECONDS -lt $end ]; do if ", command,
-                  "; then exit 0; fi; sleep 0.2; done; echo never; exit 1"));
+                  "; then exit 0; fi; sleep 1; done; echo never; exit 1"));
 }
 
 double Machine::Now() {
