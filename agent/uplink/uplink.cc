@@ -46,8 +46,9 @@ Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
   grpc::ChannelArguments arguments;
   // The pauses between streams are Run's alone: gRPC's own are kept below its shortest.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  // In truth the time that a connection may take to come about.
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
+  // In truth the time that a connection may take to come about: on a slow uplink, or on a processor
+  // that is throttled, TLS needs more than ten seconds.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 30'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
   // A collector that vanished without a word is noticed within half a minute.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ./run bench: runs the named benches, or all, and prints one JSON object on stdout. With --doc
-// FILE it measures nothing and prints docs/figures.md as made from such an object ("-": stdin).
+// FILE... it measures nothing and prints docs/figures.md as made from such objects ("-": stdin).
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/log.h"
 #include "tests/bench/figure.h"
@@ -24,13 +25,17 @@ namespace {
 
 struct Bench {
   const char* name;
+  const char* takes;
+  // Runs when no name is given.
+  bool usual;
   absl::StatusOr<Figures> (*run)(const BenchPlace&);
 };
 
-constexpr std::array<Bench, 3> kBenches{{
-    {"agent", BenchAgent},
-    {"bpf", BenchBpf},
-    {"injector", BenchInjector},
+constexpr std::array<Bench, 4> kBenches{{
+    {"agent", "at most two minutes", true, BenchAgent},
+    {"bpf", "at most two minutes", true, BenchBpf},
+    {"injector", "at most two minutes", true, BenchInjector},
+    {"machines", "an hour and a half", false, BenchMachines},
 }};
 
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
@@ -43,16 +48,19 @@ std::string CpuModel() {
   return "unknown";
 }
 
-int PrintDocument(const std::string& file) {
-  std::string report;
-  if (file == "-") {
-    report.assign(std::istreambuf_iterator<char>(std::cin), {});
-  } else {
-    report = Slurp(file);
+int PrintDocument(const std::vector<std::string>& files) {
+  std::vector<std::string> reports;
+  for (const std::string& file : files) {
+    if (file == "-") {
+      reports.emplace_back(std::istreambuf_iterator<char>(std::cin),
+                           std::istreambuf_iterator<char>());
+    } else {
+      reports.push_back(Slurp(file));
+    }
   }
-  const absl::StatusOr<std::string> text = FiguresMarkdown(report);
+  const absl::StatusOr<std::string> text = FiguresMarkdown(reports);
   if (!text.ok()) {
-    LogError(file, ": ", text.status().message());
+    LogError(absl::StrJoin(files, ", "), ": ", text.status().message());
     return 1;
   }
   std::cout << *text;
@@ -62,14 +70,14 @@ int PrintDocument(const std::string& file) {
 int Main(int argc, char** argv) {
   const std::vector<std::string> wanted(argv + 1, argv + argc);
   if (!wanted.empty() && wanted[0] == "--doc") {
-    if (wanted.size() == 2) return PrintDocument(wanted[1]);
-    LogError("--doc takes the file that ./run bench wrote, or - for stdin");
+    if (wanted.size() >= 2) return PrintDocument({wanted.begin() + 1, wanted.end()});
+    LogError("--doc takes the files that ./run bench wrote, or - for stdin");
     return 2;
   }
   for (const std::string& name : wanted) {
     if (std::none_of(kBenches.begin(), kBenches.end(),
                      [&name](const Bench& bench) { return name == bench.name; })) {
-      LogError("there is no bench \"", name, "\"; there are agent, bpf and injector");
+      LogError("there is no bench \"", name, "\"; there are agent, bpf, injector and machines");
       return 2;
     }
   }
@@ -79,10 +87,9 @@ int Main(int argc, char** argv) {
   nlohmann::json figures = nlohmann::json::array();
   bool good = true;
   for (const Bench& bench : kBenches) {
-    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), bench.name) == wanted.end()) {
-      continue;
-    }
-    LogInfo("bench ", bench.name, ": at most two minutes");
+    const bool named = std::find(wanted.begin(), wanted.end(), bench.name) != wanted.end();
+    if (!named && !(wanted.empty() && bench.usual)) continue;
+    LogInfo("bench ", bench.name, ": ", bench.takes);
     absl::StatusOr<Figures> result = bench.run(place);
     if (!result.ok()) {
       LogError("bench ", bench.name, ": ", result.status().message());

@@ -18,14 +18,14 @@ struct Figure {
   double value = 0;
   std::string unit;
   // The same thing measured on somebody else's program in this run.
-  std::string peer;
-  std::optional<double> peer_value;
+  std::string peer = {};
+  std::optional<double> peer_value = std::nullopt;
   // The ratio to the peer must not be above `reach_ratio`, the value not above `reach_value`; no
   // target without either.
-  std::optional<double> reach_ratio;
-  std::optional<double> reach_value;
+  std::optional<double> reach_ratio = std::nullopt;
+  std::optional<double> reach_value = std::nullopt;
   // What a reader must know to judge the number, in sentences; empty: nothing.
-  std::string note;
+  std::string note = {};
 };
 
 using Figures = std::vector<Figure>;
@@ -36,13 +36,16 @@ struct BenchPlace {
   std::string temp;
 };
 
-// Each runs for at most two minutes, tells on stderr what it does, and leaves nothing behind.
+// Each tells on stderr what it does and leaves nothing behind; all but the last run for at most two
+// minutes.
 // CPU and memory of the agent at 1 Hz beside prometheus-node-exporter scraped at 1 Hz.
 absl::StatusOr<Figures> BenchAgent(const BenchPlace& place);
 // ns per event of every BPF program of the agent beside programs of libbpf-tools.
 absl::StatusOr<Figures> BenchBpf(const BenchPlace& place);
 // Time from Start to acked and from the deadline to undone, over 200 faults of each kind.
 absl::StatusOr<Figures> BenchInjector(const BenchPlace& place);
+// The packages in guests: from boot to sample, sizes, memory, deadlines, kills and power cuts.
+absl::StatusOr<Figures> BenchMachines(const BenchPlace& place);
 
 // The value below which `share` (0 to 1) of `values` lie; 0 for none.
 double Quantile(std::vector<double> values, double share);

@@ -85,9 +85,17 @@ std::string Row(const nlohmann::json& figure) {
                       Reach(figure.at("reach"), unit), " | ", Met(figure.at("met")), " |\n");
 }
 
-std::string Notes(const nlohmann::json& figures) {
+std::string Section(const char* title, const std::string& items) {
+  return items.empty() ? "" : absl::StrCat("\n", title, "\n\n", items);
+}
+
+// What was not met, and what a reader must know, of all reports.
+struct Notes {
   std::string missed;
   std::string rest;
+};
+
+void AddNotes(const nlohmann::json& figures, Notes* notes) {
   for (const nlohmann::json& figure : figures) {
     const auto name = figure.at("name").get<std::string>();
     const bool miss = !figure.at("met").is_null() && !figure.at("met").get<bool>();
@@ -96,37 +104,41 @@ std::string Notes(const nlohmann::json& figures) {
                            : figure.at("note").get<std::string>();
     if (miss && note.empty()) note = "Nobody has said why yet.";
     if (note.empty()) continue;
-    absl::StrAppend(miss ? &missed : &rest, "- ", name, ": ", note, "\n");
+    absl::StrAppend(miss ? &notes->missed : &notes->rest, "- ", name, ": ", note, "\n");
   }
-  std::string text;
-  if (!missed.empty()) absl::StrAppend(&text, "\n## Not met, and why\n\n", missed);
-  if (!rest.empty()) absl::StrAppend(&text, "\n## What the figures are\n\n", rest);
-  return text;
 }
 
-std::string Document(const nlohmann::json& report) {
+std::string Table(const nlohmann::json& report) {
   std::string text = absl::StrCat(
-      "# Figures\n\nMade by `./run bench --doc` from one run of `./run bench`; do not edit.\n\n"
-      "What Faultline costs, beside what people run today, measured in the same run: commit ",
-      report.at("git").get<std::string>(), ", kernel ", report.at("kernel").get<std::string>(),
-      ", ", report.at("cpu").get<std::string>(),
-      ".\n`reach` is the target where there is one: no figure worse than twice the peer's.\n\n"
-      "| figure | value | peer | peer's value | ratio | reach | met |\n"
+      "\nCommit ", report.at("git").get<std::string>(), ", kernel ",
+      report.at("kernel").get<std::string>(), ", ", report.at("cpu").get<std::string>(),
+      ":\n\n| figure | value | peer | peer's value | ratio | reach | met |\n"
       "|---|---|---|---|---|---|---|\n");
   for (const nlohmann::json& figure : report.at("figures")) absl::StrAppend(&text, Row(figure));
-  return absl::StrCat(text, Notes(report.at("figures")));
+  return text;
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> FiguresMarkdown(const std::string& report) {
+absl::StatusOr<std::string> FiguresMarkdown(const std::vector<std::string>& reports) {
+  std::string text =
+      "# Figures\n\nMade by `./run bench --doc` from what `./run bench` printed; do not edit.\n\n"
+      "What Faultline costs, beside what people run today, measured in the same run.\n"
+      "`reach` is the target where there is one; a ratio is to the peer.\n";
+  Notes notes;
   // The one library here that throws.
   try {
-    return Document(nlohmann::json::parse(report));
+    for (const std::string& report : reports) {
+      const nlohmann::json parsed = nlohmann::json::parse(report);
+      text += Table(parsed);
+      AddNotes(parsed.at("figures"), &notes);
+    }
   } catch (const nlohmann::json::exception& error) {
     return absl::InvalidArgumentError(
         absl::StrCat("this is not what ./run bench prints: ", error.what()));
   }
+  return absl::StrCat(text, Section("## Not met, and why", notes.missed),
+                      Section("## What the figures are", notes.rest));
 }
 
 }  // namespace faultline

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "tests/bench/figure.h"
@@ -15,7 +16,8 @@ namespace faultline {
 // {name, value, unit, peer, ratio, reach, met, note}; null where there is none.
 nlohmann::json FigureJson(const Figure& figure);
 
-// The whole of docs/figures.md. InvalidArgument: `report` is not what ./run bench prints.
-absl::StatusOr<std::string> FiguresMarkdown(const std::string& report);
+// The whole of docs/figures.md, a table for each report. InvalidArgument: one of them is not what
+// ./run bench prints.
+absl::StatusOr<std::string> FiguresMarkdown(const std::vector<std::string>& reports);
 
 }  // namespace faultline

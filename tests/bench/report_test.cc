@@ -51,7 +51,7 @@ TEST(FigureJson, HasEveryKeyAndNullWhereThereIsNothing) {
 }
 
 TEST(FiguresMarkdown, TableIsItsInput) {
-  const absl::StatusOr<std::string> text = FiguresMarkdown(SampleReport());
+  const absl::StatusOr<std::string> text = FiguresMarkdown({SampleReport()});
   ASSERT_TRUE(text.ok()) << text.status();
   std::string table;
   for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
@@ -66,11 +66,11 @@ TEST(FiguresMarkdown, TableIsItsInput) {
 | start | 1.50 ms |  |  |  |  |  |
 | bounded | 1.50 ms |  |  |  | 2 ms | yes |
 )");
-  EXPECT_NE(text->find("commit abc1234, kernel 6.18, A CPU"), std::string::npos);
+  EXPECT_NE(text->find("Commit abc1234, kernel 6.18, A CPU"), std::string::npos);
 }
 
 TEST(FiguresMarkdown, EveryMissHasItsSentence) {
-  const std::string text = *FiguresMarkdown(SampleReport());
+  const std::string text = *FiguresMarkdown({SampleReport()});
   const size_t missed = text.find("## Not met, and why");
   const size_t rest = text.find("## What the figures are");
   ASSERT_NE(missed, std::string::npos);
@@ -82,10 +82,20 @@ TEST(FiguresMarkdown, EveryMissHasItsSentence) {
   EXPECT_GT(text.find("- agent memory: PSS."), rest);
 }
 
+TEST(FiguresMarkdown, SeveralReportsHaveATableEachAndTheirNotesTogether) {
+  const std::string text = *FiguresMarkdown({SampleReport(), SampleReport()});
+  const size_t first = text.find("| start |");
+  const size_t second = text.find("| start |", first + 1);
+  ASSERT_NE(second, std::string::npos);
+  EXPECT_GT(text.find("## Not met"), second);
+  EXPECT_EQ(text.find("## Not met"), text.rfind("## Not met"));
+  EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown({SampleReport(), "{}"}).status()));
+}
+
 TEST(FiguresMarkdown, WhatIsNoReportIsRefused) {
   for (const char* text : {"", "[]", "{}", "{\"figures\": 3}",
                            R"({"git":"a","kernel":"b","cpu":"c","figures":[{"name":"x"}]})"}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown(text).status())) << text;
+    EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown({text}).status())) << text;
   }
 }
 

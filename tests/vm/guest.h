@@ -30,7 +30,7 @@ class Guest {
     // Name of the guest of the same `dir` at the other end of its network device; empty: it has
     // none.
     std::string peer;
-    // Disk that its own starts as; empty: that of the image.
+    // Disk (raw) that its own starts as; empty: that of the image.
     std::string base;
     // Folder of this host whose content, as it is at Boot, the guest finds read-only in kFiles;
     // empty: none.

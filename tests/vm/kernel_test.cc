@@ -3,6 +3,8 @@
 // The kernels that users have: what the agent can measure there, and a fault of each mechanism.
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -11,7 +13,7 @@
 namespace faultline {
 namespace {
 
-using ::testing::HasSubstr;
+using Json = nlohmann::json;
 
 struct Mechanism {
   const char* what;
@@ -63,6 +65,17 @@ TEST_P(KernelTest, MeasuresAndTakesAFaultOfEachMechanism) {
     Do(absl::StrCat(kRoot, "halt; ", kRoot, "release"));
     EXPECT_EQ(Do(std::string(kDigestScript) + "digest"), before);
   }
+
+  // Its device loses its link and has it again.
+  const std::string before = Do(std::string(kDigestScript) + "digest");
+  Do(absl::StrCat(kRoot, "inject net.rate rate=1Mbit device=d0 --target unit:nginx --for 60s"));
+  Do("ip link set d0 down; sleep 1.5");
+  const Json faults = Json::parse(Do(absl::StrCat(kRoot, "faults --json")), nullptr, false);
+  ASSERT_FALSE(faults.value("faults", Json::array()).empty()) << faults.dump();
+  EXPECT_EQ(faults["faults"][0].value("type", ""), "net.rate");
+  EXPECT_EQ(faults["faults"][0].value("phase", ""), "interfered") << faults["faults"][0].dump();
+  Do("ip link set d0 up");
+  EXPECT_EQ(Do(std::string(kDigestScript) + "digest"), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, KernelTest,

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "tests/vm/guest.h"
+#include "tests/vm/installed.h"
 
 namespace faultline {
 
@@ -19,10 +20,6 @@ namespace faultline {
 inline constexpr char kTarget[] = "cgroup:/system.slice/nginx.service";
 // The injector of the guest, as root.
 inline constexpr char kRoot[] = "faultline --injector unix:/run/faultline/root.sock ";
-
-// Defines the shell function `digest`: what faults change, of every unit of system.slice and every
-// device.
-extern const char kDigestScript[];
 
 // A guest that the test talks to. Every command is expected to end as said; its failure is the
 // test's.

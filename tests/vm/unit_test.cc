@@ -208,6 +208,16 @@ TEST_F(UnitTest, WhoeverChangesTheUnit_IsSeenWithinASecond) {
   ExpectInterferes(Inject("cpus=0.1", "spin"), "systemctl stop spin");
   ExpectDigest(before);
 
+  // A group that is nobody's unit.
+  Do("mkdir /sys/fs/cgroup/own");
+  ExpectInterferes(
+      Json::parse(Do(absl::StrCat(kCommand,
+                                  "inject net.loss loss=50% direction=in --target cgroup:/own "
+                                  "--for 50s --json")),
+                  nullptr, false),
+      "rmdir /sys/fs/cgroup/own");
+  ExpectDigest(before);
+
   const std::string unknown =
       Fail(absl::StrCat(kCommand, "inject cpu.limit cpus=0.1 --target unit:nosuch --for 5s"));
   EXPECT_THAT(unknown, HasSubstr("unit nosuch.service has no control group"));

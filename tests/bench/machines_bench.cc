@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The packages on whole machines that QEMU emulates: how soon they measure, how large they are, and
+// whether a fault outlives what happens to the injector or to the power. An hour; ./run bench
+// machines makes the packages and the image first.
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "tests/bench/figure.h"
+#include "tests/child.h"
+#include "tests/vm/guest.h"
+#include "tests/vm/installed.h"
+
+namespace faultline {
+namespace {
+
+constexpr std::int64_t kCommandNs = 1200 * kNsPerSecond;
+constexpr int kKills = 200;
+constexpr int kPowerCuts = 200;
+constexpr int kTrials = 20;
+constexpr int kBoots = 3;
+constexpr char kEmulated[] =
+    "in a Debian 12 guest with two processors that QEMU emulates in software, some ten times "
+    "slower "
+    "than this machine's.";
+
+using Lines = std::vector<std::vector<std::string>>;
+using GuestOr = absl::StatusOr<std::unique_ptr<Guest>>;
+
+class Machines {
+ public:
+  explicit Machines(const BenchPlace& place) : place_(place) {}
+
+  GuestOr Boot(const std::string& name, int memory_mib = 1024) const {
+    absl::StatusOr<std::string> disk = InstalledDisk("amd64");
+    if (!disk.ok()) return disk.status();
+    Guest::Options options;
+    options.name = name;
+    options.memory_mib = memory_mib;
+    options.base = *std::move(disk);
+    options.files = place_.temp + "/files";
+    return Guest::Boot(options, place_.temp);
+  }
+
+ private:
+  const BenchPlace place_;
+};
+
+absl::StatusOr<std::string> Do(Guest& guest, const std::string& command) {
+  const absl::StatusOr<Guest::Result> result = guest.Run(command, kCommandNs);
+  if (!result.ok()) return result.status();
+  if (result->status == 0) return result->output;
+  return absl::InternalError(absl::StrCat(command, ": ", result->output));
+}
+
+absl::StatusOr<double> DoNumber(Guest& guest, const std::string& command) {
+  const absl::StatusOr<std::string> said = Do(guest, command);
+  if (!said.ok()) return said.status();
+  double value = 0;
+  if (absl::SimpleAtod(*said, &value)) return value;
+  return absl::InternalError(absl::StrCat(command, " printed ", *said));
+}
+
+// Lines that guest_faults printed with `word` in front, in words.
+absl::StatusOr<Lines> Faults(Guest& guest, const std::string& arguments, const std::string& word) {
+  const absl::StatusOr<std::string> said =
+      Do(guest, absl::StrCat(Guest::kFiles, "/guest_faults ", arguments));
+  if (!said.ok()) return said.status();
+  Lines lines;
+  for (const auto line : absl::StrSplit(*said, '\n')) {
+    std::vector<std::string> words = absl::StrSplit(line, ' ');
+    if (words[0] == word) lines.push_back(std::move(words));
+  }
+  return lines;
+}
+
+double ToDouble(const std::string& text) {
+  double value = 0;
+  return absl::SimpleAtod(text, &value) ? value : 0;
+}
+
+constexpr char kEnableAll[] =
+    "systemctl enable faultline-agent faultline-collector faultline-injector nginx";
+constexpr char kAwaitBatch[] =
+    "until faultline status --json 2> /dev/null | grep -q '\"batches\": *[1-9]'; do :; done; "
+    "cut -d ' ' -f 1 /proc/uptime";
+
+absl::Status BenchBoot(const Machines& machines, Figures* figures) {
+  GuestOr guest = machines.Boot("boot");
+  if (!guest.ok()) return guest.status();
+  if (const auto said = Do(**guest, kEnableAll); !said.ok()) return said.status();
+  std::vector<double> first;
+  std::vector<double> system;
+  for (int i = 0; i < kBoots; ++i) {
+    if (absl::Status status = (*guest)->PowerOff(); !status.ok()) return status;
+    if (absl::Status status = (*guest)->Start(); !status.ok()) return status;
+    const absl::StatusOr<double> seconds = DoNumber(**guest, kAwaitBatch);
+    if (!seconds.ok()) return seconds.status();
+    first.push_back(*seconds);
+    const absl::StatusOr<double> up = DoNumber(**guest,
+                                               "systemctl show -P ActiveEnterTimestampMonotonic "
+                                               "faultline-collector | awk '{ print $1 / 1e6 }'");
+    if (!up.ok()) return up.status();
+    system.push_back(*up);
+  }
+  figures->push_back(
+      {.name = "boot to the first stored sample, all four packages on one machine",
+       .value = Median(first),
+       .unit = "s",
+       .note = absl::StrCat("median of ", kBoots, " boots, ", kEmulated,
+                            " The collector was ready ", absl::StrFormat("%.1f", Median(system)),
+                            " s after the kernel began. Seen by asking for the status "
+                            "again and again, each of which takes a second there.")});
+  return absl::OkStatus();
+}
+
+// Installed-Size of a package, and of all that it depends on without what every Debian has, KiB.
+constexpr char kSizes[] = R"(
+declare -A size priority needs
+while IFS=$'\t' read -r name kib rank depends; do
+  size[$name]=$kib; priority[$name]=$rank; needs[$name]=$depends
+done < <(dpkg-query -W -f '${Package}\t${Installed-Size}\t${Priority}\t${Depends}, ${Pre-Depends}\n')
+for root in faultline-agent faultline-injector faultline-collector faultline; do
+  declare -A seen=(); todo=($root); total=0
+  while [ ${#todo[@]} -gt 0 ]; do
+    at=${todo[-1]}; unset "todo[-1]"
+    [ -z "${seen[$at]}" ] && [ -n "${size[$at]}" ] || continue
+    seen[$at]=1
+    [ "${priority[$at]}" != required ] || continue
+    [ $at = $root ] || total=$((total + ${size[$at]}))
+    IFS=, read -ra list <<< "${needs[$at]}"
+    for one in "${list[@]}"; do set -- $one; [ -z "$1" ] || todo+=("${1%%:*}"); done
+  done
+  echo "size $root ${size[$root]} $total"
+done
+)";
+
+absl::Status BenchSizes(Guest& guest, Figures* figures) {
+  const absl::StatusOr<std::string> said = Do(guest, kSizes);
+  if (!said.ok()) return said.status();
+  for (const auto line : absl::StrSplit(*said, '\n')) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ');
+    if (words[0] != "size" || words.size() != 4) continue;
+    figures->push_back({.name = absl::StrCat("installed size of package ", words[1]),
+                        .value = ToDouble(words[2]) * 1024,
+                        .unit = "By",
+                        .note = absl::StrFormat(
+                            "the libraries that it depends on, without those that are required on "
+                            "every Debian, are another %.1f MiB; the four packages share them.",
+                            ToDouble(words[3]) / 1024)});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BenchMemory(const Machines& machines, Figures* figures) {
+  GuestOr guest = machines.Boot("memory", 512);
+  if (!guest.ok()) return guest.status();
+  if (absl::Status status = BenchSizes(**guest, figures); !status.ok()) return status;
+  const auto started = Do(**guest,
+                          "systemctl start nginx faultline-collector faultline-injector "
+                          "faultline-agent; sleep 600");
+  if (!started.ok()) return started.status();
+  for (const char* service : {"agent", "injector", "collector"}) {
+    const absl::StatusOr<double> pss = DoNumber(
+        **guest, absl::StrCat("awk '/^Pss:/ { print $2 }' /proc/$(systemctl show -P MainPID "
+                              "faultline-",
+                              service, ")/smaps_rollup"));
+    if (!pss.ok()) return pss.status();
+    const absl::StatusOr<double> charged =
+        DoNumber(**guest, absl::StrCat("cat /sys/fs/cgroup/system.slice/faultline-", service,
+                                       ".service/memory.current"));
+    if (!charged.ok()) return charged.status();
+    figures->push_back(
+        {.name = absl::StrCat("memory of faultline-", service, " after 10 minutes (PSS)"),
+         .value = *pss * 1024,
+         .unit = "By",
+         .note = absl::StrFormat("all three in a guest of 512 MiB at 1 Hz; its control group is "
+                                 "charged %.1f MiB, with page cache and BPF maps.",
+                                 *charged / (1 << 20))});
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Guest>> BootForFaults(const Machines& machines,
+                                                     const std::string& name) {
+  GuestOr guest = machines.Boot(name);
+  if (!guest.ok()) return guest;
+  if (const auto said = Do(**guest, PrepareFaults()); !said.ok()) return said.status();
+  return guest;
+}
+
+absl::Status BenchDeadlines(const Machines& machines, Figures* figures) {
+  const GuestOr guest = BootForFaults(machines, "deadlines");
+  if (!guest.ok()) return guest.status();
+  for (const char* mode : {"live", "killed", "frozen"}) {
+    const absl::StatusOr<Lines> lines =
+        Faults(**guest, absl::StrCat("deadlines ", mode, " ", kTrials), "deadline");
+    if (!lines.ok()) return lines.status();
+    std::map<std::string, std::vector<double>> late;
+    for (const auto& words : *lines) {
+      // What ended before its deadline, as what a killed injector leaves does, did not outlive it.
+      const double ms = std::max(0.0, ToDouble(words.at(2)));
+      late["all"].push_back(ms);
+      late[words.at(1)].push_back(ms);
+    }
+    std::string kinds;
+    for (const auto& [kind, values] : late) {
+      if (kind != "all") {
+        absl::StrAppend(&kinds, kinds.empty() ? "" : ", ", kind, " ",
+                        absl::StrFormat("%.0f", Quantile(values, 1)));
+      }
+    }
+    const bool live = absl::string_view(mode) == "live";
+    figures->push_back(
+        {.name = absl::StrCat("deadline to the end of the effect, injector ", mode, ", p99"),
+         .value = Quantile(late["all"], 0.99),
+         .unit = "ms",
+         .reach_value = live                                  ? 250
+                        : absl::string_view(mode) == "killed" ? 5'000
+                                                              : 15'000,
+         .note = absl::StrCat(late["all"].size(), " effects, watched by a program of the bench, ",
+                              kEmulated, " At most, in ms: ", kinds, ".")});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BenchKills(const Machines& machines, Figures* figures) {
+  const GuestOr guest = BootForFaults(machines, "kills");
+  if (!guest.ok()) return guest.status();
+  std::vector<double> seconds;
+  int all_six = 0;
+  for (int seed = 1; static_cast<int>(seconds.size()) < kKills; ++seed) {
+    const absl::StatusOr<Lines> lines =
+        Faults(**guest, absl::StrCat("kills 20 ", seed, " /root/digest"), "kill");
+    if (!lines.ok()) return lines.status();
+    for (const auto& words : *lines) {
+      seconds.push_back(ToDouble(words.at(3)));
+      if (words.at(2) == "6") ++all_six;
+    }
+    LogInfo(seconds.size(), " of ", kKills, " kills");
+  }
+  figures->push_back(
+      {.name = "kills of the injector at random moments, survived",
+       .value = static_cast<double>(seconds.size()),
+       .unit = "kills",
+       .note = absl::StrCat("of ", kKills, ", with six faults started, ", all_six,
+                            " when all six were acked: qdiscs, filters, links, control "
+                            "groups, drop-ins and helpers were those of before.")});
+  figures->push_back({.name = "kill to the state of before, p99",
+                      .value = Quantile(seconds, 0.99),
+                      .unit = "s",
+                      .reach_value = 5,
+                      .note = kEmulated});
+  return absl::OkStatus();
+}
+
+absl::Status CutOnce(Guest& guest, const std::string& before) {
+  const auto started = Do(guest, absl::StrCat(Guest::kFiles, "/guest_faults start 300"));
+  if (!started.ok()) return started.status();
+  guest.CutPower();
+  if (absl::Status status = guest.Start(); !status.ok()) return status;
+  const auto said =
+      Do(guest, absl::StrCat("until systemctl -q is-active faultline-injector; do sleep 0.2; done; "
+                             "f='faultline --injector unix:/run/faultline/root.sock faults'; "
+                             "$f | grep -q reboot && $f --active | grep -q 'no active fault'"));
+  if (!said.ok()) return WithContext(said.status(), "after the boot");
+  if (const auto prepared = Do(guest, PrepareFaults()); !prepared.ok()) return prepared.status();
+  const auto after = Do(guest, "bash /root/digest");
+  if (!after.ok()) return after.status();
+  return *after == before ? absl::OkStatus()
+                          : absl::InternalError(absl::StrCat("it left ", *after));
+}
+
+absl::Status BenchPowerCuts(const Machines& machines, Figures* figures) {
+  const GuestOr guest = BootForFaults(machines, "power");
+  if (!guest.ok()) return guest.status();
+  const auto before = Do(**guest, "bash /root/digest");
+  if (!before.ok()) return before.status();
+  for (int i = 0; i < kPowerCuts; ++i) {
+    const absl::Status status = CutOnce(**guest, *before);
+    if (!status.ok()) return WithContext(status, absl::StrCat("power cut ", i + 1));
+    if (i % 20 == 19) LogInfo(i + 1, " of ", kPowerCuts, " power cuts");
+  }
+  figures->push_back({.name = "power cuts with six faults active, survived",
+                      .value = kPowerCuts,
+                      .unit = "cuts",
+                      .note = absl::StrCat("of ", kPowerCuts,
+                                           ": no fault after the boot, every row of the journal "
+                                           "closed with reason \"reboot\".")});
+  return absl::OkStatus();
+}
+
+using Part = std::function<absl::Status(const Machines&, Figures*)>;
+
+// Both at a time; the figures in their order.
+absl::Status Beside(const Machines& machines, const Part& one, const Part& other,
+                    Figures* figures) {
+  Figures second;
+  absl::Status other_status;
+  std::jthread thread([&] { other_status = other(machines, &second); });
+  const absl::Status status = one(machines, figures);
+  thread.join();
+  figures->insert(figures->end(), second.begin(), second.end());
+  return status.ok() ? other_status : status;
+}
+
+}  // namespace
+
+absl::StatusOr<Figures> BenchMachines(const BenchPlace& place) {
+  if (Guest::ImageDir("amd64").empty() || PackageDir("amd64").empty()) {
+    return absl::FailedPreconditionError(
+        "there is no image and there are no packages: ./run bench machines makes them");
+  }
+  std::string said;
+  if (RunToEnd({"/bin/mkdir", place.temp + "/files"}, &said) != 0 ||
+      RunToEnd({"/bin/cp", place.bin + "/guest_faults", place.temp + "/files"}, &said) != 0) {
+    return absl::InternalError(said);
+  }
+  const Machines machines(place);
+  Figures figures;
+  LogInfo("boots");
+  if (absl::Status status = BenchBoot(machines, &figures); !status.ok()) return status;
+  LogInfo("deadlines, and ten minutes of memory");
+  absl::Status status = Beside(machines, BenchMemory, BenchDeadlines, &figures);
+  if (!status.ok()) return status;
+  LogInfo(kKills, " kills and ", kPowerCuts, " power cuts: about an hour");
+  status = Beside(machines, BenchKills, BenchPowerCuts, &figures);
+  if (!status.ok()) return status;
+  return figures;
+}
+
+}  // namespace faultline
