@@ -17,6 +17,7 @@
 namespace faultline {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
@@ -90,11 +91,16 @@ class FleetTest : public MachineTest {
     return ReadCsv(copy);
   }
 
+  void ExpectCertificatesDecide();
+  void ExpectLabelledDataset();
+  void ExpectNothingLostUnsaid();
+
   Machine* store_ = nullptr;
   Machine* edge_ = nullptr;
 };
 
-TEST_F(FleetTest, CertificatesDecideWhoIsHeard) {
+// Who is heard is decided by certificates.
+void FleetTest::ExpectCertificatesDecide() {
   // None: neither listens or dials beyond loopback, and both say what to do.
   store_->Fail("systemctl start faultline-collector");
   AwaitLog(*store_, "faultline-collector", "faultline tls init");
@@ -132,12 +138,9 @@ TEST_F(FleetTest, CertificatesDecideWhoIsHeard) {
   EXPECT_EQ(edge_->Do("systemctl show -P NRestarts faultline-agent"), "0\n");
 }
 
-TEST_F(FleetTest, TwoMinutesOfAnEdgeDeviceBecomeALabelledDataset) {
-  StartStore();
-  store_->Do("faultline tls node edge --ca /root/ca");
-  GiveEdge("/root/ca/node-edge");
-  edge_->Do("systemctl start nginx faultline-injector faultline-agent");
-  AwaitConnected();
+// Two minutes of an edge device become a labelled dataset.
+void FleetTest::ExpectLabelledDataset() {
+  edge_->Do("systemctl enable --now nginx faultline-injector");
   // Work for the server, by the network. nginx ends a connection after 1,000 requests, and h2load
   // opens none in its place.
   store_->Do(
@@ -164,7 +167,7 @@ TEST_F(FleetTest, TwoMinutesOfAnEdgeDeviceBecomeALabelledDataset) {
   const double lost_after = retransmitted();
   store_->Do("sleep 12");
   inject("mem.leak bytes=24MiB rate=8MiB");
-  store_->Do(absl::StrCat("sleep 12; ", kOperator, "run stop two"));
+  store_->Do(absl::StrCat("sleep 12; ", kOperator, "run stop two; systemctl stop load"));
   std::printf("%s", store_
                         ->Do(absl::StrCat(kOperator,
                                           "export --run two --out /root/two; cd "
@@ -206,12 +209,9 @@ TEST_F(FleetTest, TwoMinutesOfAnEdgeDeviceBecomeALabelledDataset) {
   EXPECT_EQ(Read("/root/two/gaps.csv").size(), 0u);
 }
 
-TEST_F(FleetTest, CollectorThatIsAwayAndARebootLoseNothingUnsaid) {
-  StartStore();
-  store_->Do("faultline tls node edge --ca /root/ca");
-  GiveEdge("/root/ca/node-edge");
-  edge_->Do("systemctl enable --now nginx faultline-injector faultline-agent");
-  AwaitConnected();
+// A collector that is away, and a reboot, lose nothing unsaid.
+void FleetTest::ExpectNothingLostUnsaid() {
+  edge_->Do("systemctl enable faultline-agent");
   store_->Do(absl::StrCat(kOperator, "run start away"));
   const double begin = edge_->Now();
   // The cable is out.
@@ -254,11 +254,17 @@ TEST_F(FleetTest, CollectorThatIsAwayAndARebootLoseNothingUnsaid) {
   store_->Await(absl::StrCat("! ", kOperator, "status | grep -q '^edge .*connected'"));
   ASSERT_TRUE(edge_->guest().Start().ok());
   AwaitConnected();
-  const std::string faults = edge_->Do(absl::StrCat(kRoot, "faults"));
-  EXPECT_THAT(faults, HasSubstr("the injector was stopped"));
-  EXPECT_EQ(edge_->Do("cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max 2> /dev/null || "
-                      "echo none"),
-            "none\n");
+  // Whichever systemd stopped first, the target or the injector.
+  EXPECT_THAT(edge_->Do(absl::StrCat(kRoot, "faults")),
+              AnyOf(HasSubstr("the injector was stopped"), HasSubstr("was stopped or restarted")));
+  edge_->Do("! grep -q '^[0-9]' /sys/fs/cgroup/system.slice/nginx.service/cpu.max");
+}
+
+// One life of two machines, as each boot of an emulated one costs the time of half a scenario.
+TEST_F(FleetTest, CertificatesThenADatasetThenACollectorThatIsAway) {
+  ExpectCertificatesDecide();
+  if (!HasFailure()) ExpectLabelledDataset();
+  if (!HasFailure()) ExpectNothingLostUnsaid();
 }
 
 }  // namespace

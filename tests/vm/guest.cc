@@ -34,6 +34,12 @@ std::int64_t NowNs() { return Clock::System().Now().boottime_ns; }
 
 void Pause() { Clock::System().WaitUntil(NowNs() + kRetryNs, {}); }
 
+// Whether guests of this machine's architecture may use it: tests/vm/accelerator tried.
+bool HasKvm() {
+  const char* const accelerator = std::getenv("FAULTLINE_VM_ACCELERATOR");
+  return accelerator != nullptr && std::strcmp(accelerator, "kvm") == 0;
+}
+
 // KiB that a file system needs for `folder`: whole blocks, an inode each, and its own tables.
 std::uintmax_t FilesystemKib(const std::string& folder) {
   std::uintmax_t kib = 4096;
@@ -95,19 +101,19 @@ Guest::~Guest() { CutPower(); }
 std::vector<std::string> Guest::Processor() const {
   if (options_.arch == kArm64) {
     // Pointers are authenticated with a hash of QEMU's own: the architecture's is slow to emulate.
-    return {"/usr/bin/qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu",
-            "max,pauth-impdef=on"};
+    return {"/usr/bin/qemu-system-aarch64", "-accel", "tcg,thread=multi",   "-M",
+            "virt,gic-version=3",           "-cpu",   "max,pauth-impdef=on"};
   }
+  if (HasKvm()) return {"/usr/bin/qemu-system-x86_64", "-accel", "kvm", "-cpu", "host"};
   // The plainest that Debian runs on: what newer ones can do, SMAP and AVX above all, costs the
   // emulation a third of its speed. 6.12 does not get past a CMPXCHG16B of QEMU's.
-  return {"/usr/bin/qemu-system-x86_64", "-cpu", "qemu64,-cx16,+rdrand"};
+  return {"/usr/bin/qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu",
+          "qemu64,-cx16,+rdrand"};
 }
 
 std::vector<std::string> Guest::Arguments() const {
   std::vector<std::string> words = Processor();
   const std::vector<std::string> rest{
-      "-accel",
-      "tcg,thread=multi",
       "-smp",
       absl::StrCat(options_.cpus),
       "-m",

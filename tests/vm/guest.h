@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A whole machine: Debian 12 with systemd under QEMU, on a disk of its own that starts as the image
-// of tests/vm/image. It is emulated in software, as a /dev/kvm that is there may still hang, so it
-// is some ten times slower than the host. Root's commands run in it through a virtual serial port.
+// of tests/vm/image. Where tests/vm/accelerator found no KVM that works it is emulated in software,
+// and some ten times slower than the host. Root's commands run in it through a virtual serial port.
 // Ended with its files by the destructor; by the kernel if the test itself dies. One thread.
 #pragma once
 

@@ -163,6 +163,21 @@ std::string Digest(const std::string& script) {
   return text;
 }
 
+bool QuotaIsOff(const std::string& unit) {
+  const std::string quota = Slurp(absl::StrCat(kSlice, unit, ".service/cpu.max"));
+  return quota.empty() || absl::StartsWith(quota, "max ");
+}
+
+// No process of the group but the one that the unit itself started.
+bool HasOneProcess(const std::string& unit) {
+  const std::string procs = Slurp(absl::StrCat(kSlice, unit, ".service/cgroup.procs"));
+  return std::count(procs.begin(), procs.end(), '\n') == 1;
+}
+
+bool Thawed(const std::string& unit) {
+  return absl::StrContains(Slurp(absl::StrCat(kSlice, unit, ".service/cgroup.events")), "frozen 0");
+}
+
 // One kill at `after_ns` from the first Start; false if not all was as in `base` in time.
 bool KillOnce(const std::string& script, const std::string& base, std::int64_t after_ns) {
   Injector injector;
@@ -182,13 +197,18 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
   const std::int64_t killed_ns = NowNs();
   const int active = acked;
   std::string now;
-  std::int64_t end_ns = 0;
+  std::int64_t looked_ns = 0;
   do {
+    // The digest takes a second of the processor that the undo needs: not before it can be right.
+    do {
+      SleepNs(20 * kNsPerMs);
+      looked_ns = NowNs();
+    } while (!(QuotaIsOff("t2") && HasOneProcess("t3") && Thawed("t4")) &&
+             looked_ns < killed_ns + kPatienceNs);
     now = Digest(script);
-    end_ns = NowNs();
-  } while (now != base && end_ns < killed_ns + kPatienceNs);
+  } while (now != base && looked_ns < killed_ns + kPatienceNs);
   starter.join();
-  std::printf("kill %.0f %d %.2f\n", Ms(after_ns), active, Ms(end_ns - killed_ns) / 1e3);
+  std::printf("kill %.0f %d %.2f\n", Ms(after_ns), active, Ms(looked_ns - killed_ns) / 1e3);
   std::fflush(stdout);
   if (now != base) std::printf("before:\n%s\nafter:\n%s\n", base.c_str(), now.c_str());
   injector.Connect();
@@ -282,29 +302,13 @@ struct Watched {
   std::int64_t end_ns = 0;
 };
 
-bool QuotaIsOff(const std::string& unit) {
-  const std::string quota = Slurp(absl::StrCat(kSlice, unit, ".service/cpu.max"));
-  return quota.empty() || absl::StartsWith(quota, "max ");
-}
-
-// No process of the group but the one that the unit itself started.
-bool HasOneProcess(const std::string& unit) {
-  const std::string procs = Slurp(absl::StrCat(kSlice, unit, ".service/cgroup.procs"));
-  return std::count(procs.begin(), procs.end(), '\n') == 1;
-}
-
 std::vector<Watched> MakeWatched(const Receiver& receiver, const std::int64_t* link_acked_ns) {
   std::vector<Watched> watched;
   for (const Order& order : SixOrders()) {
     const absl::string_view kind = order.kind;
     if (kind == "value") watched.push_back({order, [] { return QuotaIsOff("t2"); }});
     if (kind == "helper") watched.push_back({order, [] { return HasOneProcess("t3"); }});
-    if (kind == "freezer") {
-      watched.push_back({order, [] {
-                           return absl::StrContains(
-                               Slurp(absl::StrCat(kSlice, "t4.service/cgroup.events")), "frozen 0");
-                         }});
-    }
+    if (kind == "freezer") watched.push_back({order, [] { return Thawed("t4"); }});
     if (kind == "link") {
       watched.push_back({order, [&receiver, link_acked_ns] {
                            receiver.Send();

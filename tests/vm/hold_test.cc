@@ -27,6 +27,7 @@ class HoldTest : public MachineTest {
   void SetUp() override {
     MachineTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
+    if (!Long()) GTEST_SKIP() << kOnlyLong;
     ASSERT_NE(Boot(), nullptr);
     // As on a machine whose slice has nobody who asks for the controller: our services do.
     Do("for s in agent injector collector; do d=/etc/systemd/system/faultline-$s.service.d; "

@@ -16,6 +16,7 @@ using ::testing::Not;
 class HostTest : public MachineTest {};
 
 TEST_F(HostTest, ReclaimAndScopesOfAWholeMachine) {
+  if (!Long()) GTEST_SKIP() << kOnlyLong;
   ASSERT_NE(Boot({}, {"bpf_metric_tests"}), nullptr);
   const std::string said =
       Do(absl::StrCat("FAULTLINE_WHOLE_MACHINE=1 ", Guest::kFiles,

@@ -52,8 +52,8 @@ absl::Status InstallInGuest(const std::string& arch, const std::string& disk) {
 absl::Status Install(const std::string& arch, const std::string& disk) {
   if (arch != "amd64") return InstallInGuest(arch, disk);
   std::string said;
-  const int made =
-      RunToEnd({"tests/vm/install", Guest::ImageDir(arch), PackageDir(arch), disk}, &said);
+  const int made = RunToEnd(
+      {"/bin/bash", FAULTLINE_INSTALL, Guest::ImageDir(arch), PackageDir(arch), disk}, &said);
   return made == 0 ? absl::OkStatus() : absl::InternalError("tests/vm/install: " + said);
 }
 

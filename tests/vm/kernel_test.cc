@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
+#include <ostream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -39,6 +40,10 @@ struct Kernel {
   const char* arch;
   const char* series;
 };
+
+void PrintTo(const Kernel& kernel, std::ostream* out) {
+  *out << kernel.arch << ' ' << kernel.series;
+}
 
 class KernelTest : public MachineTest, public ::testing::WithParamInterface<Kernel> {};
 

@@ -67,6 +67,8 @@ class MachineTest : public ::testing::Test {
 
   // --long was asked for.
   static bool Long();
+  // First in the test of what `./run test` has no time for, as something else there tries the same.
+  static constexpr char kOnlyLong[] = "runs with ./run vm --long and ./run test --long only";
 
   const TempDir dir_;
 

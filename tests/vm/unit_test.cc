@@ -97,6 +97,10 @@ class UnitTest : public MachineTest {
     EXPECT_EQ(Digest(), before);
   }
 
+  void ExpectQuotaIsSystemds();
+  void ExpectChangesAreSeen();
+  void ExpectKillsAreUndone();
+
   Machine* machine_ = nullptr;
 };
 
@@ -121,8 +125,8 @@ constexpr Case kCases[] = {
      "rm -r /etc/systemd/system/nginx.service.d; systemctl daemon-reload", true},
 };
 
-TEST_F(UnitTest, QuotaIsSystemds_OutlivesAReload_AndLeavesNothing) {
-  StartInjector();
+// A quota is systemd's, outlives a reload, and leaves nothing.
+void UnitTest::ExpectQuotaIsSystemds() {
   for (const Case& at : kCases) {
     SCOPED_TRACE(at.what);
     Do(at.make);
@@ -151,8 +155,8 @@ TEST_F(UnitTest, QuotaIsSystemds_OutlivesAReload_AndLeavesNothing) {
   ExpectDigest(before);
 }
 
-TEST_F(UnitTest, WhoeverChangesTheUnit_IsSeenWithinASecond) {
-  StartInjector();
+// Whoever changes the unit is seen within a second.
+void UnitTest::ExpectChangesAreSeen() {
   // The folder of units that programs make, as below, stays when they have gone.
   Do("systemctl set-property --runtime nginx CPUWeight=100; mkdir -p /run/systemd/transient");
   const std::string before = Digest();
@@ -223,7 +227,9 @@ TEST_F(UnitTest, WhoeverChangesTheUnit_IsSeenWithinASecond) {
   EXPECT_THAT(unknown, HasSubstr("unit nosuch.service has no control group"));
 }
 
-TEST_F(UnitTest, KillOfTheInjector_IsUndone) {
+// What a killed injector left is undone.
+void UnitTest::ExpectKillsAreUndone() {
+  KillInjector();
   Do("systemctl set-property --runtime nginx CPUQuota=77%");
   const std::string before = Digest();
   // Before, during and after the start of the fault.
@@ -260,6 +266,14 @@ TEST_F(UnitTest, KillOfTheInjector_IsUndone) {
   EXPECT_LT(undone - killed, 30);
   Do("until systemctl -q is-active faultline-injector; do sleep 0.1; done");
   EXPECT_EQ(Digest(), service);
+}
+
+// One life of a machine, as its boot costs the time of half a scenario.
+TEST_F(UnitTest, QuotaThenWhoChangesItThenKills) {
+  StartInjector();
+  ExpectQuotaIsSystemds();
+  if (!HasFailure()) ExpectChangesAreSeen();
+  if (!HasFailure()) ExpectKillsAreUndone();
 }
 
 }  // namespace
