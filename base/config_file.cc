@@ -151,6 +151,18 @@ std::vector<std::string> TakeConfig(CLI::App* app, const std::string& name,
   return Taking(app, name).Take(text);
 }
 
+std::optional<std::string> ConfigValue(const std::string& text, const std::string& key) {
+  try {
+    const YAML::Node root = YAML::Load(text);
+    if (!root.IsMap()) return std::nullopt;
+    const YAML::Node value = root[key];
+    if (!value.IsDefined() || !value.IsScalar()) return std::nullopt;
+    return value.Scalar();
+  } catch (const YAML::Exception&) {
+    return std::nullopt;
+  }
+}
+
 bool HasConfigFile(const CLI::App& app) { return app.get_option(kConfig)->count() != 0; }
 
 void AddConfigFile(CLI::App* app) {

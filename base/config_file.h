@@ -6,6 +6,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,10 @@ bool HasConfigFile(const CLI::App& app);
 // "NAME:LINE: what". Options that the command line gave keep their values.
 std::vector<std::string> TakeConfig(CLI::App* app, const std::string& name,
                                     const std::string& text);
+
+// The one value that `text`, a file's content, gives for `key`; none: it gives no such, or is no
+// YAML. For who looks at a service from outside: what is wrong in the file is the service's matter.
+std::optional<std::string> ConfigValue(const std::string& text, const std::string& key);
 
 // A file that sets nothing: every key behind a #, with its explanation and default.
 std::string SampleConfig(const CLI::App& app);

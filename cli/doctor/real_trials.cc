@@ -97,6 +97,10 @@ class OfThisMachine final : public Trials {
                  fs.f_files > 0 && fs.f_favail == 0};
   }
 
+  absl::Status ReadAs(const std::string& user, const std::string& path) override {
+    return TryReading(user, path);
+  }
+
   absl::StatusOr<ProgramEnd> Run(const std::vector<std::string>& argv) override {
     const int said = ::memfd_create("faultline-doctor", MFD_CLOEXEC);
     if (said < 0) return ErrnoStatus(errno, "make a file for what a program says");

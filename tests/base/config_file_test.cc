@@ -104,6 +104,13 @@ TEST(ConfigFile, AllErrors_AreToldAtOnce) {
               ElementsAre(HasSubstr("f:1:"), HasSubstr("f:2:"), HasSubstr("f:3:")));
 }
 
+TEST(ConfigFile, OneValue_IsReadFromOutside) {
+  EXPECT_EQ(ConfigValue("a: 1\nb: x:2\n", "b"), "x:2");
+  for (const char* none : {"", "a: 1", "b: [1]", "b:", "- b", "b: \"open", "#b: 1"}) {
+    EXPECT_EQ(ConfigValue(none, "b"), std::nullopt) << none;
+  }
+}
+
 class ConfigFileOnDisk : public testing::Test {
  protected:
   void Write(const std::string& text) { std::ofstream(path_) << text; }
