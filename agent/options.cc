@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/address.h"
 #include "base/config_file.h"
 #include "base/reference.h"
 #include "base/status.h"
@@ -72,9 +73,10 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
           ->type_name("NAME")
           ->check(CLI::Validator(CheckNode, ""));
   app.add_option("--collector", options.collector,
-                 "where samples go: HOST:PORT or unix:PATH; beyond loopback with TLS only")
+                 "where samples go: HOST:PORT or unix:/PATH; beyond loopback with TLS only")
       ->type_name("ADDRESS")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Validator(CheckDialAddress, ""));
   app.add_option("--tls", options.tls.folder,
                  absl::StrCat("folder with ca.pem, cert.pem and key.pem of this node; named, they "
                               "are used on loopback too (beyond it without --tls: ",
@@ -84,7 +86,8 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
                  "socket of this node's faultline-injector, e.g. unix:/run/faultline/agent.sock; "
                  "without it this node takes no faults")
       ->type_name("ADDRESS")
-      ->envname("FAULTLINE_INJECTOR");
+      ->envname("FAULTLINE_INJECTOR")
+      ->check(CLI::Validator(CheckInjectorAddress, ""));
   app.add_option("--interval", interval, "time between two samples, 10ms to 60s")
       ->type_name("TIME")
       ->capture_default_str()

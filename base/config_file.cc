@@ -64,7 +64,9 @@ class Taking {
     const auto [first, fresh] = lines_.emplace(word, LineOf(key));
     if (!fresh) return Complain(key, absl::StrCat(word, ": was given on line ", first->second));
     std::vector<std::string> values;
-    if (const std::string wrong = Read(*option, value, &values); !wrong.empty()) {
+    std::string wrong = Read(*option, value, &values);
+    if (wrong.empty()) wrong = CheckPath(*option, values);
+    if (!wrong.empty()) {
       return Complain(key, absl::StrCat(word, ": ", wrong));
     }
     if (option->count() != 0) return;
@@ -94,6 +96,16 @@ class Taking {
     values->push_back(value.Scalar());
     const bool truth = values->front() == "true" || values->front() == "false";
     return most > 0 || truth ? "" : "is either true or false";
+  }
+
+  // A service stands in no folder of the administrator's.
+  static std::string CheckPath(const CLI::Option& option, const std::vector<std::string>& values) {
+    const std::string type = option.get_type_name();
+    if (type != "DIR" && type != "FILE") return "";
+    for (const std::string& path : values) {
+      if (path.rfind('/', 0) != 0) return absl::StrCat("\"", path, "\" does not begin with a /");
+    }
+    return "";
   }
 
   // The parser's texts begin with the option's name.

@@ -76,7 +76,7 @@ std::string WhenUnreachable(const Callee& callee) {
   }
   return absl::StrCat("is faultline-collector running on ", address,
                       "? Name another with --collector or FAULTLINE_COLLECTOR, or talk to this "
-                      "node alone with --injector unix:PATH");
+                      "node alone with --injector unix:/PATH");
 }
 
 std::string WhenUnavailable(absl::string_view message, const Callee& callee) {

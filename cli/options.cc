@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/address.h"
 #include "base/reference.h"
 #include "cli/command.h"
 
@@ -34,11 +35,13 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   app->require_subcommand(1);
   // Global options may stand behind the subcommand too.
   app->fallthrough();
-  app->add_option("--collector", flags->globals.collector, "collector, HOST:PORT or unix:PATH")
+  app->add_option("--collector", flags->globals.collector, "collector, HOST:PORT or unix:/PATH")
+      ->check(CLI::Validator(CheckDialAddress, ""))
       ->envname("FAULTLINE_COLLECTOR")
       ->capture_default_str();
   app->add_option("--injector", flags->globals.injector,
-                  "talk to this node's injector instead, unix:PATH");
+                  "talk to this node's injector instead, unix:/PATH")
+      ->check(CLI::Validator(CheckInjectorAddress, ""));
   app->add_option(
          "--tls", flags->globals.tls.folder,
          "folder with ca.pem, cert.pem and key.pem of an operator; named, they are used on "
@@ -141,13 +144,6 @@ int Main(int argc, const char* const* argv, std::ostream& out, std::ostream& err
   }
   Terminal terminal(out, err, Choose(flags.colour, out_tty, err_tty));
   flags.globals.terminal = &terminal;
-  const std::string& injector = flags.globals.injector;
-  if (!injector.empty() && !absl::StartsWith(injector, "unix:")) {
-    return Report(flags.globals, absl::InvalidArgumentError(absl::StrCat(
-                                     "--injector \"", injector,
-                                     "\": the injector listens on a Unix socket only; write "
-                                     "unix:/run/faultline/root.sock")));
-  }
   return Delivered(flags.action(flags.globals), out, &terminal);
 }
 

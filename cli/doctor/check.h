@@ -70,7 +70,7 @@ struct Site {
   std::string collector;
   bool collector_named = false;
   TlsOptions tls;
-  // Socket of the injector, "unix:PATH"; empty: in its usual place.
+  // Socket of the injector, "unix:/PATH"; empty: in its usual place.
   std::string injector;
   absl::Time now;
   Trials* trials = nullptr;

@@ -22,6 +22,7 @@ struct Service {
         ->capture_default_str()
         ->check(CLI::Range(1, 9).description(""));
     app.add_option("--place", places, "where; repeatable")->type_name("PATH");
+    app.add_option("--home", home, "where it lives")->type_name("DIR");
     app.add_flag("--loud", loud, "say more");
     app.add_flag("--task", other, "do one thing")->configurable(false);
     app.add_flag("--hidden", other, "shown to nobody")->group("")->configurable(false);
@@ -44,6 +45,7 @@ struct Service {
   CLI::App app{"does one thing", "service"};
   int size = 5;
   std::vector<std::string> places;
+  std::string home;
   bool loud = false;
   bool other = false;
 };
@@ -82,6 +84,8 @@ TEST(ConfigFile, EachError_IsToldWithItsLine) {
       {"place: [[1]]", "f:1: place: line 1 is not one value"},
       {"place: []", "f:1: place: an empty list"},
       {"loud: maybe", "f:1: loud: is either true or false"},
+      {"home: here", "f:1: home: \"here\" does not begin with a /"},
+      {"home: ''", "f:1: home: \"\" does not begin with a /"},
       {"[a]: 1", "f:1: a key is one word"},
       {"- size", "f:1: not lines of KEY: VALUE"},
       {"size", "f:1: not lines of KEY: VALUE"},
