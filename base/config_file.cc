@@ -3,6 +3,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -10,9 +11,12 @@
 #include <iterator>
 #include <map>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 
 namespace faultline {
 namespace {
@@ -24,11 +28,15 @@ constexpr std::size_t kColumns = 96;
 // One file while it is taken.
 class Taking {
  public:
-  Taking(CLI::App* app, const std::string& name) : app_(app), name_(name) {}
+  Taking(CLI::App* app, const std::string& name, const std::string& text)
+      : app_(app), name_(name), text_(text), rows_(absl::StrSplit(text, '\n')) {
+    // The parser steps over a mark of the byte order.
+    absl::ConsumePrefix(rows_.data(), "\xEF\xBB\xBF");
+  }
 
-  std::vector<std::string> Take(const std::string& text) {
+  std::vector<std::string> Take() {
     try {
-      const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+      const std::vector<YAML::Node> documents = YAML::LoadAll(text_);
       if (documents.size() > 1) {
         Complain(documents[1], "a second document: a file has one, without a line of ---");
       } else if (!documents.empty()) {
@@ -42,6 +50,36 @@ class Taking {
 
  private:
   static int LineOf(const YAML::Node& node) { return node.Mark().line + 1; }
+
+  // Whether the scalar `node` goes on below the line that it begins on, which the parser does not
+  // tell: a quote that was left open takes in the lines up to the next one.
+  bool SpansLines(const YAML::Node& node) const {
+    const auto line = static_cast<size_t>(node.Mark().line);
+    if (line >= rows_.size()) return false;
+    absl::string_view rest = rows_[line];
+    rest.remove_prefix(std::min(static_cast<size_t>(node.Mark().column), rest.size()));
+    // Behind a tag or an anchor: the words of it tell nothing.
+    if (rest.empty() || absl::StrContains("&*!", rest.substr(0, 1))) {
+      return absl::StrContains(node.Scalar(), "\n");
+    }
+    if (rest[0] == '"' || rest[0] == '\'') return !ClosesQuote(rest);
+    // A plain one is written as it is; "|" and ">" open a block.
+    return !absl::StartsWith(rest, node.Scalar());
+  }
+
+  // In double quotes a backslash guards what follows, in single ones a second quote does.
+  static bool ClosesQuote(absl::string_view rest) {
+    const char quote = rest[0];
+    for (size_t i = 1; i < rest.size(); ++i) {
+      if (rest[i] == '\\' && quote == '"') {
+        ++i;
+      } else if (rest[i] == quote) {
+        if (quote == '"' || rest.substr(i + 1, 1) != "'") return true;
+        ++i;
+      }
+    }
+    return false;
+  }
 
   void Complain(const YAML::Node& node, const std::string& what) {
     errors_.push_back(absl::StrCat(name_, ":", LineOf(node), ": ", what));
@@ -63,12 +101,19 @@ class Taking {
     }
     const auto [first, fresh] = lines_.emplace(word, LineOf(key));
     if (!fresh) return Complain(key, absl::StrCat(word, ": was given on line ", first->second));
-    std::vector<std::string> values;
-    std::string wrong = Read(*option, value, &values);
-    if (wrong.empty()) wrong = CheckPath(*option, values);
-    if (!wrong.empty()) {
+    std::vector<YAML::Node> items;
+    if (const std::string wrong = Read(*option, value, &items); !wrong.empty()) {
       return Complain(key, absl::StrCat(word, ": ", wrong));
     }
+    std::vector<std::string> values;
+    for (const YAML::Node& item : items) {
+      if (const std::string wrong = CheckItem(*option, item); !wrong.empty()) {
+        Complain(item, absl::StrCat(word, ": ", wrong));
+      } else {
+        values.push_back(item.Scalar());
+      }
+    }
+    if (values.size() != items.size()) return;
     if (option->count() != 0) return;
     try {
       option->add_result(values);
@@ -81,7 +126,7 @@ class Taking {
 
   // What is wrong with `value`; empty: nothing.
   static std::string Read(const CLI::Option& option, const YAML::Node& value,
-                          std::vector<std::string>* values) {
+                          std::vector<YAML::Node>* items) {
     const int most = option.get_items_expected_max();
     if (value.IsNull()) return "has no value; give one or put a # before the line";
     if (value.IsMap()) return "takes no keys of its own";
@@ -89,23 +134,22 @@ class Taking {
       if (most <= 1) return "takes one value, not a list";
       for (const YAML::Node& item : value) {
         if (!item.IsScalar()) return absl::StrCat("line ", LineOf(item), " is not one value");
-        values->push_back(item.Scalar());
+        items->push_back(item);
       }
-      return values->empty() ? "an empty list; put a # before the line" : "";
+      return items->empty() ? "an empty list; put a # before the line" : "";
     }
-    values->push_back(value.Scalar());
-    const bool truth = values->front() == "true" || values->front() == "false";
+    items->push_back(value);
+    const bool truth = value.Scalar() == "true" || value.Scalar() == "false";
     return most > 0 || truth ? "" : "is either true or false";
   }
 
-  // A service stands in no folder of the administrator's.
-  static std::string CheckPath(const CLI::Option& option, const std::vector<std::string>& values) {
+  std::string CheckItem(const CLI::Option& option, const YAML::Node& item) const {
+    if (SpansLines(item)) return "its value goes on below this line; is a quote left open?";
     const std::string type = option.get_type_name();
-    if (type != "DIR" && type != "FILE") return "";
-    for (const std::string& path : values) {
-      if (path.rfind('/', 0) != 0) return absl::StrCat("\"", path, "\" does not begin with a /");
-    }
-    return "";
+    // A service stands in no folder of the administrator's.
+    const bool path = type == "DIR" || type == "FILE";
+    if (!path || absl::StartsWith(item.Scalar(), "/")) return "";
+    return absl::StrCat("\"", item.Scalar(), "\" does not begin with a /");
   }
 
   // The parser's texts begin with the option's name.
@@ -116,6 +160,9 @@ class Taking {
 
   CLI::App* const app_;
   const std::string& name_;
+  const std::string& text_;
+  // Its lines.
+  std::vector<absl::string_view> rows_;
   // Of the keys so far.
   std::map<std::string, int> lines_;
   std::vector<std::string> errors_;
@@ -160,7 +207,7 @@ std::string SampleValue(const CLI::Option& option) {
 
 std::vector<std::string> TakeConfig(CLI::App* app, const std::string& name,
                                     const std::string& text) {
-  return Taking(app, name).Take(text);
+  return Taking(app, name, text).Take();
 }
 
 std::optional<std::string> ConfigValue(const std::string& text, const std::string& key) {

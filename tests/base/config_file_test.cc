@@ -60,6 +60,12 @@ TEST(ConfigFile, GoodValues_AreTaken) {
   EXPECT_THAT(listed.Take("place:\n  - /a\n  - /b\nloud: false\n"), IsEmpty());
   EXPECT_THAT(listed.places, ElementsAre("/a", "/b"));
   EXPECT_FALSE(listed.loud);
+  Service quoted;
+  EXPECT_THAT(
+      quoted.Take("\xEF\xBB\xBFhome: \"/a\\\"b\"  # 'x\nplace: ['/it''s', \"/c\", /d e]  # it's\n"),
+      IsEmpty());
+  EXPECT_EQ(quoted.home, "/a\"b");
+  EXPECT_THAT(quoted.places, ElementsAre("/it's", "/c", "/d e"));
   for (const char* nothing : {"", "# only a comment\n", "---\n"}) {
     EXPECT_THAT(Service().Take(nothing), IsEmpty()) << nothing;
   }
@@ -86,6 +92,11 @@ TEST(ConfigFile, EachError_IsToldWithItsLine) {
       {"loud: maybe", "f:1: loud: is either true or false"},
       {"home: here", "f:1: home: \"here\" does not begin with a /"},
       {"home: ''", "f:1: home: \"\" does not begin with a /"},
+      {"home: \"/a\n\n# y\n\nloud: \"", "f:1: home: its value goes on below this line"},
+      {"home: '/a''s\nloud: true'", "f:1: home: its value goes on below"},
+      {"home: /a\n  b", "f:1: home: its value goes on below"},
+      {"home: |\n  /a", "f:1: home: its value goes on below"},
+      {"place: [/a, \"/b\n  /c\"]", "f:1: place: its value goes on below"},
       {"[a]: 1", "f:1: a key is one word"},
       {"- size", "f:1: not lines of KEY: VALUE"},
       {"size", "f:1: not lines of KEY: VALUE"},
