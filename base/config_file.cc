@@ -114,14 +114,22 @@ class Taking {
       }
     }
     if (values.size() != items.size()) return;
-    if (option->count() != 0) return;
+    if (OnCommandLine(option)) return;
     try {
+      // What the environment says.
+      option->clear();
       option->add_result(values);
       option->run_callback();
     } catch (const CLI::Error& error) {
       Complain(key, WithoutName(word, error.what()));
       option->clear();
     }
+  }
+
+  // count() would count the environment too.
+  bool OnCommandLine(const CLI::Option* option) const {
+    const std::vector<CLI::Option*>& given = app_->parse_order();
+    return std::find(given.begin(), given.end(), option) != given.end();
   }
 
   // What is wrong with `value`; empty: nothing.
@@ -228,7 +236,7 @@ void AddConfigFile(CLI::App* app) {
   const CLI::Option* const file =
       app->add_option(kConfig,
                       "YAML file with values of these options, by their long names; the "
-                      "command line wins")
+                      "command line wins over it, and it over the environment")
           ->type_name("FILE")
           ->configurable(false);
   const std::string checks = "read the file of --config, print every error in it, and exit";
@@ -245,11 +253,10 @@ void AddConfigFile(CLI::App* app) {
 
 std::string SampleConfig(const CLI::App& app) {
   std::string sample = absl::StrCat(
-      "# Settings of ", app.get_name(),
-      ": those of its command line, which wins. A line with a #\n",
-      "# before its key sets nothing and shows the default, or what kind of value it takes.\n",
-      "# After a change: ", app.get_name(), " --check-config --config THIS_FILE, then\n",
-      "# systemctl restart ", app.get_name(), "\n");
+      "# Settings of ", app.get_name(), ": those of its command line, which wins; what this file\n",
+      "# gives wins over the environment. A line with a # before its key sets nothing and shows\n",
+      "# the default, or what kind of value it takes.\n", "# After a change: ", app.get_name(),
+      " --check-config --config THIS_FILE, then\n", "# systemctl restart ", app.get_name(), "\n");
   for (const CLI::Option* option : app.get_options()) {
     if (!option->get_configurable() || option->get_group().empty()) continue;
     if (option->get_positional() || option->get_lnames().empty()) continue;

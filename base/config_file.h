@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The configuration file of a service: YAML whose keys are the long names of the program's options,
-// so that there is one table of settings. What the command line gives wins. Every error of a file
+// so that there is one table of settings. The command line wins over the file, and
+// the file over the environment. Every error of a file
 // is told at once, each with its line. Used by one thread, before there are others.
 #pragma once
 
@@ -16,7 +17,8 @@ namespace faultline {
 // end of app.parse: CLI::ConfigError holds every error of the file; after --check-config a good
 // file throws CLI::CallForVersion with a sentence, which app.exit prints. Without --config no file
 // is read. Values are checked by the validators of their options, and paths (type DIR or FILE)
-// begin with a /. Options that are not configurable() cannot be in a file.
+// begin with a /, and a value ends on the line that it begins on. Options that are not
+// configurable() cannot be in a file.
 void AddConfigFile(CLI::App* app);
 
 // True if `app` was given --config.

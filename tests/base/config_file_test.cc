@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 
 namespace faultline {
@@ -23,6 +24,7 @@ struct Service {
         ->check(CLI::Range(1, 9).description(""));
     app.add_option("--place", places, "where; repeatable")->type_name("PATH");
     app.add_option("--home", home, "where it lives")->type_name("DIR");
+    app.get_option("--home")->envname("FAULTLINE_TEST_HOME");
     app.add_flag("--loud", loud, "say more");
     app.add_flag("--task", other, "do one thing")->configurable(false);
     app.add_flag("--hidden", other, "shown to nobody")->group("")->configurable(false);
@@ -144,6 +146,22 @@ TEST_F(ConfigFileOnDisk, CommandLineWins) {
   EXPECT_EQ(without.Parse({}), "");
   EXPECT_EQ(without.size, 5);
   EXPECT_FALSE(HasConfigFile(without.app));
+}
+
+TEST_F(ConfigFileOnDisk, WinsOverTheEnvironment) {
+  ::setenv("FAULTLINE_TEST_HOME", "/env", 1);
+  Write("home: /file\n");
+  Service both;
+  EXPECT_EQ(both.Parse({"--config", path_}), "");
+  EXPECT_EQ(both.home, "/file");
+  Service all;
+  EXPECT_EQ(all.Parse({"--config", path_, "--home", "/line"}), "");
+  EXPECT_EQ(all.home, "/line");
+  Write("size: 3\n");
+  Service without;
+  EXPECT_EQ(without.Parse({"--config", path_}), "");
+  EXPECT_EQ(without.home, "/env");
+  ::unsetenv("FAULTLINE_TEST_HOME");
 }
 
 TEST_F(ConfigFileOnDisk, CheckConfig_SaysThatItIsGoodOrWhatIsNot) {
