@@ -107,23 +107,37 @@ class Taking {
     }
     std::vector<std::string> values;
     for (const YAML::Node& item : items) {
-      if (const std::string wrong = CheckItem(*option, item); !wrong.empty()) {
+      std::string wrong = CheckItem(*option, item);
+      if (wrong.empty()) wrong = Try(word, option, item.Scalar());
+      if (!wrong.empty()) {
         Complain(item, absl::StrCat(word, ": ", wrong));
       } else {
         values.push_back(item.Scalar());
       }
     }
     if (values.size() != items.size()) return;
-    if (OnCommandLine(option)) return;
+    if (!OnCommandLine(option)) Set(option, values);
+  }
+
+  static void Set(CLI::Option* option, const std::vector<std::string>& values) {
+    option->clear();
+    if (values.empty()) return;
+    option->add_result(values);
+    option->run_callback();
+  }
+
+  // What the option says to this value alone; it keeps those that it has. The parser has no other
+  // way to ask for the checks and the conversion of an option.
+  static std::string Try(const std::string& word, CLI::Option* option, const std::string& value) {
+    const std::vector<std::string> kept = option->results();
+    std::string wrong;
     try {
-      // What the environment says.
-      option->clear();
-      option->add_result(values);
-      option->run_callback();
+      Set(option, {value});
     } catch (const CLI::Error& error) {
-      Complain(key, WithoutName(word, error.what()));
-      option->clear();
+      wrong = WithoutName(word, error.what());
     }
+    Set(option, kept);
+    return wrong;
   }
 
   // count() would count the environment too.
@@ -162,8 +176,7 @@ class Taking {
 
   // The parser's texts begin with the option's name.
   static std::string WithoutName(const std::string& word, const std::string& text) {
-    const std::string name = absl::StrCat("--", word, ": ");
-    return absl::StrCat(word, ": ", text.rfind(name, 0) == 0 ? text.substr(name.size()) : text);
+    return std::string(absl::StripPrefix(text, absl::StrCat("--", word, ": ")));
   }
 
   CLI::App* const app_;

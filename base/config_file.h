@@ -25,7 +25,8 @@ void AddConfigFile(CLI::App* app);
 bool HasConfigFile(const CLI::App& app);
 
 // Takes the values of `text`, the content of the file called `name`; yields its errors, each
-// "NAME:LINE: what". Options that the command line gave keep their values.
+// "NAME:LINE: what". Options that the command line gave keep their
+// values; what the file says of them is checked all the same.
 std::vector<std::string> TakeConfig(CLI::App* app, const std::string& name,
                                     const std::string& text);
 

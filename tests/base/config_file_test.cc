@@ -23,6 +23,9 @@ struct Service {
         ->capture_default_str()
         ->check(CLI::Range(1, 9).description(""));
     app.add_option("--place", places, "where; repeatable")->type_name("PATH");
+    app.add_option("--number", numbers, "how many; repeatable")
+        ->type_name("N")
+        ->check(CLI::Range(1, 9).description(""));
     app.add_option("--home", home, "where it lives")->type_name("DIR");
     app.get_option("--home")->envname("FAULTLINE_TEST_HOME");
     app.add_flag("--loud", loud, "say more");
@@ -47,6 +50,7 @@ struct Service {
   CLI::App app{"does one thing", "service"};
   int size = 5;
   std::vector<std::string> places;
+  std::vector<int> numbers;
   std::string home;
   bool loud = false;
   bool other = false;
@@ -116,6 +120,12 @@ TEST(ConfigFile, EachError_IsToldWithItsLine) {
   }
 }
 
+TEST(ConfigFile, EachItemOfAList_IsCheckedAndToldWithItsLine) {
+  EXPECT_THAT(
+      Service().Take("number:\n  - 1\n  - 12\n  - 3\n  - x\n"),
+      ElementsAre(HasSubstr("f:3: number: Value 12 not in range"), HasSubstr("f:5: number: ")));
+}
+
 TEST(ConfigFile, AllErrors_AreToldAtOnce) {
   EXPECT_THAT(Service().Take("size: 10\ncolour: red\nloud: maybe\n"),
               ElementsAre(HasSubstr("f:1:"), HasSubstr("f:2:"), HasSubstr("f:3:")));
@@ -140,6 +150,7 @@ TEST_F(ConfigFileOnDisk, CommandLineWins) {
   Service service;
   EXPECT_EQ(service.Parse({"--config", path_, "--size", "3"}), "");
   EXPECT_EQ(service.size, 3);
+  EXPECT_EQ(service.app.get_option("--size")->results(), std::vector<std::string>{"3"});
   EXPECT_TRUE(service.loud);
   EXPECT_TRUE(HasConfigFile(service.app));
   Service without;
@@ -169,6 +180,8 @@ TEST_F(ConfigFileOnDisk, CheckConfig_SaysThatItIsGoodOrWhatIsNot) {
   EXPECT_EQ(Service().Parse({"--check-config", "--config", path_}), path_ + ": no error");
   Write("size: 70\n");
   EXPECT_THAT(Service().Parse({"--check-config", "--config", path_}), HasSubstr(path_ + ":1: "));
+  EXPECT_THAT(Service().Parse({"--check-config", "--config", path_, "--size", "3"}),
+              HasSubstr(path_ + ":1: "));
   EXPECT_THAT(Service().Parse({"--check-config"}), HasSubstr("--config"));
   EXPECT_THAT(Service().Parse({"--config", path_ + ".none"}), HasSubstr("No such file"));
   EXPECT_THAT(Service().Parse({"--config", testing::TempDir()}), HasSubstr("irectory"));
