@@ -10,6 +10,7 @@
 #include <memory>
 #include <ostream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
@@ -53,6 +54,14 @@ absl::StatusOr<Authority> Open(const std::string& folder) {
   return authority;
 }
 
+// What the folder's owner trusts already stays trusted, as while one authority follows another.
+std::string TrustedWith(const std::string& folder, const std::string& authority) {
+  const absl::StatusOr<std::string> old = ReadSmallFile(folder + "/ca.pem");
+  if (!old.ok()) return authority;
+  if (absl::StrContains(*old, authority)) return *old;
+  return absl::StrCat(*old, absl::EndsWith(*old, "\n") ? "" : "\n", authority);
+}
+
 absl::Status Issue(const Globals& globals, const Authority& authority, const Peer& peer,
                    const TlsArguments& arguments) {
   absl::StatusOr<Credential> own = authority.Pem();
@@ -64,9 +73,10 @@ absl::Status Issue(const Globals& globals, const Authority& authority, const Pee
       arguments.out.empty()
           ? absl::StrCat(arguments.folder, "/", RoleWord(peer.role), "-", peer.name)
           : arguments.out;
+  const std::string trusted =
+      arguments.renew ? TrustedWith(folder, own->certificate) : own->certificate;
   const absl::Status written = WriteCredentialFolder(
-      folder,
-      {{"ca.pem", own->certificate}, {"cert.pem", made->certificate}, {"key.pem", made->key}},
+      folder, {{"ca.pem", trusted}, {"cert.pem", made->certificate}, {"key.pem", made->key}},
       arguments.renew);
   if (absl::IsAlreadyExists(written)) {
     return absl::AlreadyExistsError(
@@ -151,7 +161,9 @@ void AddRole(CLI::App* tls, Role role, const char* meaning, Action* action) {
       ->capture_default_str();
   command->add_option("--out", arguments->out, "new folder for it (default: in the authority's)")
       ->type_name("DIR");
-  command->add_flag("--renew", arguments->renew, "replace the folder if it is there");
+  command->add_flag("--renew", arguments->renew,
+                    "replace certificate and key if the folder is there; owners, modes and the "
+                    "authorities in its ca.pem stay");
   command->callback([arguments, role, action] {
     *action = [arguments, role](const Globals& globals) {
       return Report(globals, IssueOne(globals, role, *arguments));
