@@ -127,6 +127,17 @@ absl::Status IssueOne(const Globals& globals, Role role, const TlsArguments& arg
   return Issue(globals, *authority, {role, arguments.name}, arguments);
 }
 
+// A folder is made beside its place, under its name: "DIR/" has none.
+std::string DropSlashes(std::string& path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return "";
+}
+
+// `option` takes the path of a folder.
+void TakesFolder(CLI::Option* option) {
+  option->type_name("DIR")->transform(CLI::Validator(DropSlashes, ""));
+}
+
 CLI::App* AddDays(CLI::App* command, TlsArguments* arguments) {
   command->add_option("--days", arguments->days, "how long certificates are valid, 1 to 3650")
       ->capture_default_str()
@@ -141,7 +152,7 @@ void AddInit(CLI::App* tls, Action* action) {
                                   "make an authority, and certificates of a collector, this node "
                                   "and an operator"),
               arguments.get());
-  command->add_option("dir", arguments->folder, "new folder for it")->required()->type_name("DIR");
+  TakesFolder(command->add_option("dir", arguments->folder, "new folder for it")->required());
   command->callback([arguments, action] {
     *action = [arguments](const Globals& globals) {
       return Report(globals, Init(globals, *arguments));
@@ -156,11 +167,10 @@ void AddRole(CLI::App* tls, Role role, const char* meaning, Action* action) {
   command->add_option("name", arguments->name, "its name: letters, digits, '.', '_', '-'")
       ->required()
       ->type_name("NAME");
-  command->add_option("--ca", arguments->folder, "folder of the authority")
-      ->type_name("DIR")
-      ->capture_default_str();
-  command->add_option("--out", arguments->out, "new folder for it (default: in the authority's)")
-      ->type_name("DIR");
+  TakesFolder(command->add_option("--ca", arguments->folder, "folder of the authority")
+                  ->capture_default_str());
+  TakesFolder(command->add_option("--out", arguments->out,
+                                  "new folder for it (default: in the authority's)"));
   command->add_flag("--renew", arguments->renew,
                     "replace certificate and key if the folder is there; owners, modes and the "
                     "authorities in its ca.pem stay");

@@ -116,6 +116,14 @@ TEST_F(TlsCommandTest, RenewKeepsOwnersModesAndAuthorities) {
   }
 }
 
+TEST_F(TlsCommandTest, TakesFoldersWithASlashBehind) {
+  const std::string ca = folder_ + "/ca/";
+  const std::string out = folder_ + "/out//";
+  ASSERT_EQ(Run({"tls", "init", ca.c_str()}), 0);
+  ASSERT_EQ(Run({"tls", "node", "n", "--ca", ca.c_str(), "--out", out.c_str()}), 0);
+  EXPECT_TRUE(Read(folder_ + "/out", Role::kNode).ok());
+}
+
 TEST_F(TlsCommandTest, RenewRefusesAFolderWithOtherFiles) {
   const std::string ca = folder_ + "/ca";
   ASSERT_EQ(Run({"tls", "init", ca.c_str()}), 0);
