@@ -65,8 +65,10 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
   app.set_version_flag("--version", FAULTLINE_VERSION);
   app.footer(
       "Needs CAP_BPF and CAP_PERFMON, not root; what is missing then, or on this kernel, is told "
-      "by "
-      "--check. SIGTERM and SIGINT end it.");
+      "by --check. SIGTERM and SIGINT end it.\n"
+      "\n"
+      "Exit status: 0 it was ended, 1 it cannot work here, or not everything is available with "
+      "--strict, 2 a wrong option or configuration file.");
   const CLI::Option* const node =
       app.add_option("--node", options.node,
                      "name of this node (default: what its certificate says, else the host's name)")

@@ -23,6 +23,7 @@ namespace {
 
 constexpr char kConfig[] = "--config";
 constexpr char kCheck[] = "--check-config";
+constexpr char kSample[] = "--sample-config";
 constexpr std::size_t kColumns = 96;
 
 // One file while it is taken.
@@ -97,7 +98,7 @@ class Taking {
     CLI::Option* const option = app_->get_option_no_throw("--" + word);
     if (option == nullptr || !option->get_configurable()) {
       return Complain(key, absl::StrCat(word, ": no such key; they are those of `",
-                                        app_->get_name(), " --sample-config`"));
+                                        app_->get_name(), " ", kSample, "`"));
     }
     const auto [first, fresh] = lines_.emplace(word, LineOf(key));
     if (!fresh) return Complain(key, absl::StrCat(word, ": was given on line ", first->second));
@@ -254,6 +255,10 @@ void AddConfigFile(CLI::App* app) {
           ->configurable(false);
   const std::string checks = "read the file of --config, print every error in it, and exit";
   const CLI::Option* const check = app->add_flag(kCheck, checks)->configurable(false);
+  app->add_flag_callback(
+         kSample, [app] { throw CLI::CallForVersion(SampleConfig(*app), 0); },
+         "print a file for --config that explains every key and sets none, and exit")
+      ->configurable(false);
   app->callback([app, file, check] {
     if (file->count() != 0) TakeFile(app, file->results()[0]);
     if (check->count() == 0) return;

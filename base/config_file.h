@@ -13,12 +13,12 @@
 
 namespace faultline {
 
-// Adds --config FILE and --check-config to a complete `app`, which takes the file's values at the
-// end of app.parse: CLI::ConfigError holds every error of the file; after --check-config a good
-// file throws CLI::CallForVersion with a sentence, which app.exit prints. Without --config no file
-// is read. Values are checked by the validators of their options, and paths (type DIR or FILE)
-// begin with a /, and a value ends on the line that it begins on. Options that are not
-// configurable() cannot be in a file.
+// Adds --config FILE, --check-config and --sample-config to a complete `app`, which takes the
+// file's values at the end of app.parse: CLI::ConfigError holds every error of the file; after
+// --check-config a good file throws CLI::CallForVersion with a sentence, which app.exit prints,
+// --sample-config with SampleConfig. Without --config no file is read. Values are checked by the
+// validators of their options, and paths (type DIR or FILE) begin with a /, and a value ends on the
+// line that it begins on. Options that are not configurable() cannot be in a file.
 void AddConfigFile(CLI::App* app);
 
 // True if `app` was given --config.

@@ -17,7 +17,7 @@ namespace faultline::cli {
 namespace {
 
 constexpr const char* kFooter =
-    "Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 denied, 5 not possible now or here,\n"
+    "Exit status: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 denied, 5 not possible now or here,\n"
     "124 timeout, 130 interrupted; `exec` returns the command's own.";
 
 struct Flags {

@@ -16,6 +16,10 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
       "Takes what Faultline's nodes measure, stores it, relays fault commands and makes "
       "datasets.",
       "faultline-collector"};
+  app.footer(
+      "Exit status: 0 it was ended by SIGTERM or SIGINT, 1 it cannot work here, 2 a wrong option "
+      "or "
+      "configuration file.");
   app.set_version_flag("--version", "faultline-collector " FAULTLINE_VERSION);
   app.add_option(
          "--listen", options.listen,

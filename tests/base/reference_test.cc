@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/config_file.h"
+
 namespace faultline {
 namespace {
 
@@ -54,6 +56,25 @@ TEST(Reference, TextIsNoRoff) {
   const std::string page = ManualPage(Program().app, 8);
   EXPECT_THAT(page, HasSubstr("\n\\&.dots first\n"));
   EXPECT_THAT(page, HasSubstr("it\\(aqs"));
+}
+
+TEST(Reference, ManualEndsWithFilesExitStatusAndOtherPages) {
+  CLI::App app{"does one thing", "faultline-agent"};
+  app.add_option("--tls", "where");
+  app.footer("Mind the step.\n\nExit status: 0 good, 2 not.\n\nAnd more.");
+  AddConfigFile(&app);
+  AddReference(&app, 8);
+  const std::string page = ManualPage(app, 8);
+  EXPECT_THAT(page, HasSubstr("\\fB\\-\\-sample\\-config\\fR"));
+  EXPECT_THAT(page, HasSubstr(".SH FILES\n.TP\n\\fI/etc/faultline/agent.yaml\\fR\n"));
+  EXPECT_THAT(page, HasSubstr("\\fI/etc/faultline/tls\\fR\n"));
+  EXPECT_THAT(page, HasSubstr(".SH EXIT STATUS\n0 good, 2 not.\n.SH NOTES\nMind the step.\n"));
+  EXPECT_THAT(page, HasSubstr(".SH SEE ALSO\n\\fBfaultline\\fR(1),\n"));
+  EXPECT_THAT(page, Not(HasSubstr("\\fBfaultline\\-agent\\fR(8)")));
+  // What has no files and no such footer has no such sections.
+  const std::string other = ManualPage(Program().app, 8);
+  EXPECT_THAT(other, Not(HasSubstr(".SH FILES")));
+  EXPECT_THAT(other, Not(HasSubstr("EXIT STATUS")));
 }
 
 TEST(Reference, HiddenOptionsAreNowhere) {
