@@ -46,6 +46,7 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
          "--tls", flags->globals.tls.folder,
          "folder with ca.pem, cert.pem and key.pem of an operator; named, they are used on "
          "loopback too (beyond it without --tls: /etc/faultline/tls)")
+      ->type_name("DIR")
       ->envname("FAULTLINE_TLS");
   app->add_option("--color,--colour", flags->colour, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
