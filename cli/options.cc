@@ -120,7 +120,8 @@ int Report(const Globals& globals, const absl::Status& result) {
   const absl::Status status = Plain(result, globals.address());
   globals.terminal->Error(status.message().empty() ? status.ToString()
                                                    : std::string(status.message()));
-  const std::string next = NextStep(status, {globals.address(), !globals.injector.empty()});
+  const std::string next = NextStep(status, {globals.address(), !globals.injector.empty(),
+                                             NeedsTls(globals.address(), globals.tls)});
   if (!next.empty()) globals.terminal->Say(next);
   return ExitCodeOf(status);
 }

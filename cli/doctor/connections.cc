@@ -152,7 +152,8 @@ Verdict CollectorAnswers(const Site& site, const Check& check) {
   if (absl::IsFailedPrecondition(status)) {
     return {check.failed, Split(check.failed, status.message(), "").found, check.fix};
   }
-  const std::string next = NextStep(status, Callee{asked.address, false});
+  const std::string next =
+      NextStep(status, Callee{asked.address, false, NeedsTls(asked.address, asked.tls)});
   return Split(check.failed, status.message(), next.empty() ? check.fix : next);
 }
 
