@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/address.h"
 #include "base/config_file.h"
 #include "base/reference.h"
 #include "base/status.h"
@@ -64,17 +65,20 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
   app.set_version_flag("--version", FAULTLINE_VERSION);
   app.footer(
       "Needs CAP_BPF and CAP_PERFMON, not root; what is missing then, or on this kernel, is told "
-      "by "
-      "--check. SIGTERM and SIGINT end it.");
+      "by --check. SIGTERM and SIGINT end it.\n"
+      "\n"
+      "Exit status: 0 it was ended, 1 it cannot work here, or not everything is available with "
+      "--strict, 2 a wrong option or configuration file.");
   const CLI::Option* const node =
       app.add_option("--node", options.node,
                      "name of this node (default: what its certificate says, else the host's name)")
           ->type_name("NAME")
           ->check(CLI::Validator(CheckNode, ""));
   app.add_option("--collector", options.collector,
-                 "where samples go: HOST:PORT or unix:PATH; beyond loopback with TLS only")
+                 "where samples go: HOST:PORT or unix:/PATH; beyond loopback with TLS only")
       ->type_name("ADDRESS")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Validator(CheckDialAddress, ""));
   app.add_option("--tls", options.tls.folder,
                  absl::StrCat("folder with ca.pem, cert.pem and key.pem of this node; named, they "
                               "are used on loopback too (beyond it without --tls: ",
@@ -84,7 +88,8 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
                  "socket of this node's faultline-injector, e.g. unix:/run/faultline/agent.sock; "
                  "without it this node takes no faults")
       ->type_name("ADDRESS")
-      ->envname("FAULTLINE_INJECTOR");
+      ->envname("FAULTLINE_INJECTOR")
+      ->check(CLI::Validator(CheckInjectorAddress, ""));
   app.add_option("--interval", interval, "time between two samples, 10ms to 60s")
       ->type_name("TIME")
       ->capture_default_str()

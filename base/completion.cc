@@ -63,6 +63,13 @@ std::vector<std::string> NamesOf(const CLI::Option& option) {
   return absl::StrSplit(option.get_name(false, true), ',', absl::SkipEmpty());
 }
 
+// A command by its name and by every other that it goes by.
+std::vector<std::string> NamesOf(const CLI::App& command) {
+  std::vector<std::string> names = {command.get_name()};
+  for (const std::string& alias : command.get_aliases()) names.push_back(alias);
+  return names;
+}
+
 // The words that the option allows, "" for any: CLI::IsMember describes itself as ...{a,b,c}.
 std::string ChoicesOf(const CLI::Option& option) {
   const std::string type = option.get_type_name();
@@ -78,6 +85,19 @@ bool TakesFile(const CLI::Option& option) {
 }
 
 bool TakesFolder(const CLI::Option& option) { return option.get_type_name() == "DIR"; }
+
+std::string ProgramOf(const Command& command) {
+  return command.path.substr(0, command.path.find(' '));
+}
+
+// Prints what the first argument of a command may be, where the program alone knows that: it is
+// asked, when somebody completes, by the command's own --list, a table with a heading. "" for
+// commands without one. A program that does not answer is not waited for.
+std::string ListCall(const Command& command, absl::string_view program) {
+  if (command.app->get_option_no_throw("--list") == nullptr) return "";
+  const absl::string_view words = absl::StripPrefix(command.path, ProgramOf(command));
+  return absl::StrCat("timeout 2 ", program, words, " --list 2>/dev/null | sed \"1d;s/ .*//\"");
+}
 
 std::string FunctionName(absl::string_view path) {
   return absl::StrCat("_", absl::StrReplaceAll(path, {{" ", "__"}, {"-", "_"}}));
@@ -126,7 +146,9 @@ std::string BashValues(const Command& command) {
 
 std::string BashWords(const Command& command) {
   std::vector<std::string> words;
-  for (const CLI::App* sub : command.subcommands) words.push_back(sub->get_name());
+  for (const CLI::App* sub : command.subcommands) {
+    for (const std::string& name : NamesOf(*sub)) words.push_back(name);
+  }
   for (const CLI::Option* option : command.options) {
     for (const std::string& name : NamesOf(*option)) words.push_back(name);
   }
@@ -142,12 +164,18 @@ std::string BashCompletion(const CLI::App& app) {
   std::string replies;
   for (const Command& command : commands) {
     for (const CLI::App* sub : command.subcommands) {
-      absl::StrAppend(&deeper, "      ", Quoted(absl::StrCat(command.path, " ", sub->get_name())),
-                      ") path=\"$path $word\" ;;\n");
+      const std::string path = absl::StrCat(command.path, " ", sub->get_name());
+      for (const std::string& name : NamesOf(*sub)) {
+        absl::StrAppend(&deeper, "      ", Quoted(absl::StrCat(command.path, " ", name)),
+                        ") path=", Quoted(path), " ;;\n");
+      }
+    }
+    std::string words = Quoted(BashWords(command));
+    if (const std::string list = ListCall(command, "\"${COMP_WORDS[0]}\""); !list.empty()) {
+      absl::StrAppend(&words, "\" $([[ $current == -* ]] || ", list, ")\"");
     }
     absl::StrAppend(&replies, "    ", Quoted(command.path), ")\n", BashValues(command),
-                    "      mapfile -t COMPREPLY < <(compgen -W ", Quoted(BashWords(command)),
-                    " -- \"$current\") ;;\n");
+                    "      mapfile -t COMPREPLY < <(compgen -W ", words, " -- \"$current\") ;;\n");
   }
   const std::string walk =
       deeper.empty() ? ""
@@ -179,14 +207,20 @@ std::string ZshFunction(const Command& command) {
   if (!command.subcommands.empty()) {
     absl::StrAppend(&text, "  local state line\n  local -a commands\n  commands=(\n");
     for (const CLI::App* sub : command.subcommands) {
-      absl::StrAppend(&text, "    ",
-                      Quoted(absl::StrCat(sub->get_name(), ":", ZshText(sub->get_description()))),
-                      "\n");
+      for (const std::string& name : NamesOf(*sub)) {
+        absl::StrAppend(&text, "    ",
+                        Quoted(absl::StrCat(name, ":", ZshText(sub->get_description()))), "\n");
+      }
     }
     absl::StrAppend(&text, "  )\n");
   }
   absl::StrAppend(&text, "  _arguments ", command.subcommands.empty() ? "" : "-C ", "\\\n");
   for (const CLI::Option* option : command.options) absl::StrAppend(&text, ZshOption(*option));
+  const std::string list = ListCall(command, ProgramOf(command));
+  if (!list.empty()) {
+    absl::StrAppend(&text, "    ", Quoted(absl::StrCat("1:argument:{compadd - $(", list, ")}")),
+                    " \\\n");
+  }
   if (command.subcommands.empty()) {
     absl::StrAppend(&text, "    '*:argument: '\n");
   } else {
@@ -194,7 +228,7 @@ std::string ZshFunction(const Command& command) {
                     "    command) _describe command commands ;;\n    rest)\n",
                     "      case ${line[1]} in\n");
     for (const CLI::App* sub : command.subcommands) {
-      absl::StrAppend(&text, "        ", sub->get_name(), ") ",
+      absl::StrAppend(&text, "        ", absl::StrJoin(NamesOf(*sub), "|"), ") ",
                       FunctionName(absl::StrCat(command.path, " ", sub->get_name())), " ;;\n");
     }
     absl::StrAppend(&text, "      esac ;;\n  esac\n");

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -9,7 +11,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/config_file.h"
 #include "base/reference.h"
 
 namespace faultline {
@@ -125,6 +126,54 @@ std::string Purpose(const CLI::App& app) {
   return std::string(absl::StripSuffix(text, "."));
 }
 
+std::string FileEntry(absl::string_view path, absl::string_view text) {
+  return absl::StrCat(".TP\n\\fI", Roff(path), "\\fR\n", Roff(text), "\n");
+}
+
+// Where the packages put what the options name.
+std::string Files(const CLI::App& app) {
+  std::string roff;
+  absl::string_view service = app.get_name();
+  if (app.get_option_no_throw("--config") != nullptr &&
+      absl::ConsumePrefix(&service, "faultline-")) {
+    absl::StrAppend(&roff, FileEntry(absl::StrCat("/etc/faultline/", service, ".yaml"),
+                                     "What the service is started with."));
+  }
+  if (app.get_option_no_throw("--tls") != nullptr) {
+    absl::StrAppend(&roff, FileEntry("/etc/faultline/tls",
+                                     "Certificates, ca.pem, cert.pem and key.pem, where no other "
+                                     "folder is named."));
+  }
+  return roff.empty() ? "" : absl::StrCat(".SH FILES\n", roff);
+}
+
+std::string FooterSections(const CLI::App& app) {
+  std::string status;
+  std::vector<absl::string_view> notes;
+  const std::string footer = app.get_footer();
+  for (absl::string_view paragraph : absl::StrSplit(footer, "\n\n", absl::SkipEmpty())) {
+    if (absl::ConsumePrefix(&paragraph, "Exit status: ")) {
+      status = absl::StrCat(".SH EXIT STATUS\n", Prose(paragraph));
+    } else {
+      notes.push_back(paragraph);
+    }
+  }
+  if (notes.empty()) return status;
+  return absl::StrCat(status, ".SH NOTES\n", Prose(absl::StrJoin(notes, "\n\n")));
+}
+
+std::string SeeAlso(absl::string_view self) {
+  constexpr std::array<std::pair<const char*, int>, 4> kPages{{{"faultline", 1},
+                                                               {"faultline-agent", 8},
+                                                               {"faultline-collector", 8},
+                                                               {"faultline-injector", 8}}};
+  std::vector<std::string> others;
+  for (const auto& [name, section] : kPages) {
+    if (name != self) others.push_back(absl::StrCat("\\fB", Roff(name), "\\fR(", section, ")"));
+  }
+  return absl::StrCat(".SH SEE ALSO\n", absl::StrJoin(others, ",\n"), "\n");
+}
+
 }  // namespace
 
 std::string ManualPage(const CLI::App& app, int section) {
@@ -139,8 +188,7 @@ std::string ManualPage(const CLI::App& app, int section) {
                   Entries(app));
   if (commands) absl::StrAppend(&roff, ".SH COMMANDS\n");
   AppendCommands(app, name, &roff);
-  if (!app.get_footer().empty()) absl::StrAppend(&roff, ".SH NOTES\n", Prose(app.get_footer()));
-  return roff;
+  return absl::StrCat(roff, Files(app), FooterSections(app), SeeAlso(name));
 }
 
 void AddReference(CLI::App* app, int section) {
@@ -153,7 +201,6 @@ void AddReference(CLI::App* app, int section) {
   add("--man", [section](const CLI::App& of) { return ManualPage(of, section); });
   add("--completion-bash", BashCompletion);
   add("--completion-zsh", ZshCompletion);
-  add("--sample-config", SampleConfig);
 }
 
 }  // namespace faultline

@@ -2,8 +2,8 @@
 //
 // The manual page and the shells' completions of a program, made from the table of options that
 // also makes its --help, so that there is no second text. The build asks each program for them
-// through options that --help does not show: --man, --completion-bash, --completion-zsh and, of
-// config_file.h, --sample-config. Pure functions over a parser that its owner has filled.
+// through options that --help does not show: --man, --completion-bash and --completion-zsh. Pure
+// functions over a parser that its owner has filled.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -15,7 +15,8 @@ namespace faultline {
 // the text, which app.exit prints. `section`: of the manual, 1 for users, 8 for administrators.
 void AddReference(CLI::App* app, int section);
 
-// roff for man(1), subcommands in the same page.
+// roff for man(1), subcommands in the same page. A paragraph of the footer that begins with
+// "Exit status: " is the section of that name, the others are notes.
 std::string ManualPage(const CLI::App& app, int section);
 
 // For bash, to be sourced.

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/channel.h"
 #include "base/status.h"
 
 namespace faultline::cli {
@@ -32,10 +33,7 @@ absl::StatusOr<Client> Client::Dial(const std::string& address, const TlsOptions
   absl::Status status = credentials.status();
   if (status.ok() && NeedsTls(address, tls)) status = CheckOwn(tls);
   if (!status.ok()) return WithContext(status, absl::StrCat("dialling ", address));
-  grpc::ChannelArguments arguments;
-  // A proxy of the environment is for the web, not for a Unix socket or a collector.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return Client(address, grpc::CreateCustomChannel(address, *credentials, arguments));
+  return Client(address, OpenChannel(address, *credentials));
 }
 
 Client::Client(std::string address, const std::shared_ptr<grpc::Channel>& channel)

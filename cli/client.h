@@ -28,7 +28,7 @@ constexpr std::chrono::seconds kExportTimeout{3600};
 
 class Client {
  public:
-  // `address`: "HOST:PORT" or "unix:PATH". Does not connect yet. FailedPrecondition: it needs a
+  // `address`: "HOST:PORT" or "unix:/PATH". Does not connect yet. FailedPrecondition: it needs a
   // certificate that is not there, or not valid now.
   static absl::StatusOr<Client> Dial(const std::string& address, const TlsOptions& tls);
   // On a channel of the caller's, for tests.

@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -50,18 +52,66 @@ absl::Status Place(const std::string& made, const std::string& folder, bool repl
   return ErrnoStatus(errno, absl::StrCat("replacing ", folder));
 }
 
+bool IsKey(const std::string& name) { return absl::EndsWith(name, "key.pem"); }
+
+// What else stands in `folder` would go with it.
+absl::Status CheckAlone(const std::string& folder,
+                        const std::map<std::string, std::string>& files) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename();
+    if (files.count(name) == 1) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder, " holds ", name,
+                     " as well, which is no part of a certificate's folder: move it away first"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TakeOver(const std::string& path, const struct stat& from, mode_t mode) {
+  struct stat now {};
+  if (::stat(path.c_str(), &now) != 0) return ErrnoStatus(errno, path);
+  const bool same = now.st_uid == from.st_uid && now.st_gid == from.st_gid;
+  if ((!same && ::chown(path.c_str(), from.st_uid, from.st_gid) != 0) ||
+      ::chmod(path.c_str(), mode) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("giving ", path, " to the owner of the old one"));
+  }
+  return absl::OkStatus();
+}
+
+// Who could read the old folder can read the new one: owners and modes are those of the old files,
+// for a file that was not there the folder's owner.
+absl::Status TakeOverAll(const std::string& made, const std::string& folder,
+                         const std::map<std::string, std::string>& files) {
+  struct stat old {};
+  if (::stat(folder.c_str(), &old) != 0) return absl::OkStatus();
+  for (const auto& [name, content] : files) {
+    const std::string path = absl::StrCat(made, "/", name);
+    struct stat file {};
+    mode_t mode = IsKey(name) ? 0600 : 0644;
+    const bool there = ::stat(absl::StrCat(folder, "/", name).c_str(), &file) == 0;
+    if (there) mode = file.st_mode & (IsKey(name) ? 0770U : 0777U);
+    const absl::Status status = TakeOver(path, there ? file : old, mode);
+    if (!status.ok()) return status;
+  }
+  return TakeOver(made, old, old.st_mode & 07777U);
+}
+
 }  // namespace
 
 absl::Status WriteCredentialFolder(const std::string& folder,
                                    const std::map<std::string, std::string>& files, bool replace) {
+  if (replace) {
+    if (absl::Status status = CheckAlone(folder, files); !status.ok()) return status;
+  }
   std::string made = absl::StrCat(folder, ".XXXXXX");
   if (::mkdtemp(made.data()) == nullptr) return ErrnoStatus(errno, absl::StrCat("making ", folder));
   absl::Status status;
   for (const auto& [name, content] : files) {
     if (!status.ok()) break;
-    status = WriteFile(absl::StrCat(made, "/", name), content,
-                       absl::EndsWith(name, "key.pem") ? 0600 : 0644);
+    status = WriteFile(absl::StrCat(made, "/", name), content, IsKey(name) ? 0600 : 0644);
   }
+  if (status.ok() && replace) status = TakeOverAll(made, folder, files);
   if (status.ok()) status = Place(made, folder, replace);
   // What is there now is what was replaced, or what could not be placed.
   Remove(made, files);

@@ -2,7 +2,8 @@
 //
 // Writes a folder of certificates and keys so that a reader sees the old one or the new one whole:
 // it is made beside its place and then renamed, or exchanged with what stands there. Folders are
-// 0700, keys 0600, certificates 0644. Stateless; one thread.
+// 0700, keys 0600, certificates 0644; what is replaced hands on its owners and modes. Stateless;
+// one thread.
 #pragma once
 
 #include <map>
@@ -14,7 +15,8 @@
 namespace faultline::cli {
 
 // `files`: name to content; names that end in "key.pem" are keys. AlreadyExists: `folder` is there
-// and `replace` is false; NotFound: its parent is not there.
+// and `replace` is false; FailedPrecondition: it is to be replaced and holds other files too;
+// NotFound: its parent is not there.
 absl::Status WriteCredentialFolder(const std::string& folder,
                                    const std::map<std::string, std::string>& files, bool replace);
 

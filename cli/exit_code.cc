@@ -39,6 +39,22 @@ namespace {
 
 constexpr absl::string_view kCannotConnect = "cannot connect to ";
 constexpr absl::string_view kBrokeOff = "the connection to ";
+// Of WhyNot, where somebody answers.
+constexpr absl::string_view kWrongChain =
+    "its certificate is not of the authority in ca.pem, or not valid now";
+constexpr absl::string_view kNoCollector = "who answers shows no collector's certificate";
+constexpr absl::string_view kNoTls = "who answers there does not speak TLS";
+constexpr absl::string_view kNoHandshake = "no TLS comes about with who answers there";
+constexpr absl::string_view kClosed = "who answers there ends the connection at once";
+
+// gRPC's words for a connection that ended.
+bool BrokeOff(absl::string_view message) {
+  for (absl::string_view words :
+       {"Socket closed", "Connection reset", "GOAWAY", "Broken pipe", "Cancelling all calls"}) {
+    if (absl::StrContains(message, words)) return true;
+  }
+  return false;
+}
 
 // Why gRPC could not connect.
 absl::string_view WhyNot(absl::string_view message) {
@@ -47,21 +63,14 @@ absl::string_view WhyNot(absl::string_view message) {
   if (absl::StrContains(message, "No such file")) return "there is no such socket";
   // BoringSSL's and OpenSSL's words for a chain that does not end in ca.pem or is out of date.
   if (absl::StrContains(message, "certificate verify failed")) {
-    return "its certificate is not of the authority in ca.pem, or not valid now";
+    return kWrongChain;
   }
-  if (absl::StrContains(message, "is no collector")) {
-    return "who answers shows no collector's certificate";
-  }
+  if (absl::StrContains(message, "is no collector")) return kNoCollector;
+  if (absl::StrContains(message, "wrong version number")) return kNoTls;
+  if (absl::StrContains(message, "handshake failed")) return kNoHandshake;
+  // A collector that wants TLS and hears none, or refuses the certificate that it is shown.
+  if (BrokeOff(message)) return kClosed;
   return "nobody answers there";
-}
-
-// gRPC's words for a connection that ended under a call.
-bool BrokeOff(absl::string_view message) {
-  for (absl::string_view words :
-       {"Socket closed", "Connection reset", "GOAWAY", "Broken pipe", "Cancelling all calls"}) {
-    if (absl::StrContains(message, words)) return true;
-  }
-  return false;
 }
 
 std::string WhenUnreachable(const Callee& callee) {
@@ -76,12 +85,36 @@ std::string WhenUnreachable(const Callee& callee) {
   }
   return absl::StrCat("is faultline-collector running on ", address,
                       "? Name another with --collector or FAULTLINE_COLLECTOR, or talk to this "
-                      "node alone with --injector unix:PATH");
+                      "node alone with --injector unix:/PATH");
+}
+
+// `message` ends in a reason of WhyNot that says that somebody answers.
+std::string WhenAnswered(absl::string_view message, const Callee& callee) {
+  if (absl::EndsWith(message, kNoTls)) {
+    return absl::StrCat("is ", callee.address,
+                        " the collector's address? If so, it is one without certificates, which "
+                        "listens on loopback only");
+  }
+  if (!callee.tls) {
+    return "it may want TLS: name the folder of an operator's certificate with --tls or "
+           "FAULTLINE_TLS";
+  }
+  if (!absl::EndsWith(message, kClosed)) return "compare its ca.pem and yours, and the clocks";
+  return "it may refuse your certificate: compare its ca.pem and yours, and the clocks";
+}
+
+bool IsAnswered(absl::string_view message) {
+  for (const absl::string_view why : {kWrongChain, kNoCollector, kNoTls, kNoHandshake, kClosed}) {
+    if (absl::EndsWith(message, why)) return true;
+  }
+  return false;
 }
 
 std::string WhenUnavailable(absl::string_view message, const Callee& callee) {
   if (callee.address.empty()) return "";
-  if (absl::StartsWith(message, kCannotConnect) || absl::StartsWith(message, kBrokeOff)) {
+  const bool unreached = absl::StartsWith(message, kCannotConnect);
+  if (unreached && !callee.injector && IsAnswered(message)) return WhenAnswered(message, callee);
+  if (unreached || absl::StartsWith(message, kBrokeOff)) {
     return WhenUnreachable(callee);
   }
   if (absl::StrContains(message, "injector does not answer")) {

@@ -51,6 +51,8 @@ struct Callee {
   std::string address;
   // A node's injector; otherwise the collector.
   bool injector = false;
+  // It was spoken to with TLS.
+  bool tls = false;
 };
 
 // What a person can do about `status`, which Plain has seen; empty where the message says it.

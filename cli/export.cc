@@ -106,7 +106,7 @@ void AddExport(CLI::App& app, Action* action) {
   auto options = std::make_shared<ExportOptions>();
   CLI::App* command = app.add_subcommand("export", "write the dataset of a run");
   command->add_option("--run", options->run, "name of the run")->required();
-  command->add_option("--out", options->out, "folder, new or empty")->required();
+  command->add_option("--out", options->out, "folder, new or empty")->required()->type_name("DIR");
   command->add_flag("--json", options->json, "print the summary as JSON");
   command->callback([options, action] {
     *action = [options](const Globals& globals) {

@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/address.h"
 #include "base/reference.h"
 #include "cli/command.h"
 
@@ -16,7 +17,7 @@ namespace faultline::cli {
 namespace {
 
 constexpr const char* kFooter =
-    "Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 denied, 5 not possible now or here,\n"
+    "Exit status: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 denied, 5 not possible now or here,\n"
     "124 timeout, 130 interrupted; `exec` returns the command's own.";
 
 struct Flags {
@@ -34,15 +35,18 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   app->require_subcommand(1);
   // Global options may stand behind the subcommand too.
   app->fallthrough();
-  app->add_option("--collector", flags->globals.collector, "collector, HOST:PORT or unix:PATH")
+  app->add_option("--collector", flags->globals.collector, "collector, HOST:PORT or unix:/PATH")
+      ->check(CLI::Validator(CheckDialAddress, ""))
       ->envname("FAULTLINE_COLLECTOR")
       ->capture_default_str();
   app->add_option("--injector", flags->globals.injector,
-                  "talk to this node's injector instead, unix:PATH");
+                  "talk to this node's injector instead, unix:/PATH")
+      ->check(CLI::Validator(CheckInjectorAddress, ""));
   app->add_option(
          "--tls", flags->globals.tls.folder,
          "folder with ca.pem, cert.pem and key.pem of an operator; named, they are used on "
          "loopback too (beyond it without --tls: /etc/faultline/tls)")
+      ->type_name("DIR")
       ->envname("FAULTLINE_TLS");
   app->add_option("--color,--colour", flags->colour, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
@@ -116,7 +120,8 @@ int Report(const Globals& globals, const absl::Status& result) {
   const absl::Status status = Plain(result, globals.address());
   globals.terminal->Error(status.message().empty() ? status.ToString()
                                                    : std::string(status.message()));
-  const std::string next = NextStep(status, {globals.address(), !globals.injector.empty()});
+  const std::string next = NextStep(status, {globals.address(), !globals.injector.empty(),
+                                             NeedsTls(globals.address(), globals.tls)});
   if (!next.empty()) globals.terminal->Say(next);
   return ExitCodeOf(status);
 }
@@ -141,13 +146,6 @@ int Main(int argc, const char* const* argv, std::ostream& out, std::ostream& err
   }
   Terminal terminal(out, err, Choose(flags.colour, out_tty, err_tty));
   flags.globals.terminal = &terminal;
-  const std::string& injector = flags.globals.injector;
-  if (!injector.empty() && !absl::StartsWith(injector, "unix:")) {
-    return Report(flags.globals, absl::InvalidArgumentError(absl::StrCat(
-                                     "--injector \"", injector,
-                                     "\": the injector listens on a Unix socket only; write "
-                                     "unix:/run/faultline/root.sock")));
-  }
   return Delivered(flags.action(flags.globals), out, &terminal);
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <ostream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
@@ -53,6 +54,14 @@ absl::StatusOr<Authority> Open(const std::string& folder) {
   return authority;
 }
 
+// What the folder's owner trusts already stays trusted, as while one authority follows another.
+std::string TrustedWith(const std::string& folder, const std::string& authority) {
+  const absl::StatusOr<std::string> old = ReadSmallFile(folder + "/ca.pem");
+  if (!old.ok()) return authority;
+  if (absl::StrContains(*old, authority)) return *old;
+  return absl::StrCat(*old, absl::EndsWith(*old, "\n") ? "" : "\n", authority);
+}
+
 absl::Status Issue(const Globals& globals, const Authority& authority, const Peer& peer,
                    const TlsArguments& arguments) {
   absl::StatusOr<Credential> own = authority.Pem();
@@ -64,9 +73,10 @@ absl::Status Issue(const Globals& globals, const Authority& authority, const Pee
       arguments.out.empty()
           ? absl::StrCat(arguments.folder, "/", RoleWord(peer.role), "-", peer.name)
           : arguments.out;
+  const std::string trusted =
+      arguments.renew ? TrustedWith(folder, own->certificate) : own->certificate;
   const absl::Status written = WriteCredentialFolder(
-      folder,
-      {{"ca.pem", own->certificate}, {"cert.pem", made->certificate}, {"key.pem", made->key}},
+      folder, {{"ca.pem", trusted}, {"cert.pem", made->certificate}, {"key.pem", made->key}},
       arguments.renew);
   if (absl::IsAlreadyExists(written)) {
     return absl::AlreadyExistsError(
@@ -117,6 +127,17 @@ absl::Status IssueOne(const Globals& globals, Role role, const TlsArguments& arg
   return Issue(globals, *authority, {role, arguments.name}, arguments);
 }
 
+// A folder is made beside its place, under its name: "DIR/" has none.
+std::string DropSlashes(std::string& path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return "";
+}
+
+// `option` takes the path of a folder.
+void TakesFolder(CLI::Option* option) {
+  option->type_name("DIR")->transform(CLI::Validator(DropSlashes, ""));
+}
+
 CLI::App* AddDays(CLI::App* command, TlsArguments* arguments) {
   command->add_option("--days", arguments->days, "how long certificates are valid, 1 to 3650")
       ->capture_default_str()
@@ -131,7 +152,7 @@ void AddInit(CLI::App* tls, Action* action) {
                                   "make an authority, and certificates of a collector, this node "
                                   "and an operator"),
               arguments.get());
-  command->add_option("dir", arguments->folder, "new folder for it")->required()->type_name("DIR");
+  TakesFolder(command->add_option("dir", arguments->folder, "new folder for it")->required());
   command->callback([arguments, action] {
     *action = [arguments](const Globals& globals) {
       return Report(globals, Init(globals, *arguments));
@@ -146,12 +167,13 @@ void AddRole(CLI::App* tls, Role role, const char* meaning, Action* action) {
   command->add_option("name", arguments->name, "its name: letters, digits, '.', '_', '-'")
       ->required()
       ->type_name("NAME");
-  command->add_option("--ca", arguments->folder, "folder of the authority")
-      ->type_name("DIR")
-      ->capture_default_str();
-  command->add_option("--out", arguments->out, "new folder for it (default: in the authority's)")
-      ->type_name("DIR");
-  command->add_flag("--renew", arguments->renew, "replace the folder if it is there");
+  TakesFolder(command->add_option("--ca", arguments->folder, "folder of the authority")
+                  ->capture_default_str());
+  TakesFolder(command->add_option("--out", arguments->out,
+                                  "new folder for it (default: in the authority's)"));
+  command->add_flag("--renew", arguments->renew,
+                    "replace certificate and key if the folder is there; owners, modes and the "
+                    "authorities in its ca.pem stay");
   command->callback([arguments, role, action] {
     *action = [arguments, role](const Globals& globals) {
       return Report(globals, IssueOne(globals, role, *arguments));

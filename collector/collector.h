@@ -34,7 +34,7 @@ class Collector {
   Collector(const Collector&) = delete;
   Collector& operator=(const Collector&) = delete;
 
-  // Where it really listens: "127.0.0.1:PORT" or "unix:PATH".
+  // Where it really listens: "127.0.0.1:PORT" or "unix:/PATH".
   const std::string& address() const { return address_; }
   std::shared_ptr<grpc::Channel> InProcessChannel();
 

@@ -3,28 +3,12 @@
 
 #include <CLI/CLI.hpp>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "base/address.h"
 #include "base/config_file.h"
 #include "base/reference.h"
 
 namespace faultline {
-
-absl::Status CheckListenAddress(absl::string_view listen) {
-  absl::string_view rest = listen;
-  if (absl::ConsumePrefix(&rest, "unix:")) {
-    if (rest.empty()) return absl::InvalidArgumentError("unix: lacks the socket's path");
-    return absl::OkStatus();
-  }
-  const auto colon = listen.rfind(':');
-  int port = -1;
-  if (colon == absl::string_view::npos || !absl::SimpleAtoi(listen.substr(colon + 1), &port) ||
-      port < 0 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat(listen, " is neither HOST:PORT nor unix:PATH"));
-  }
-  return absl::OkStatus();
-}
 
 absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* const* argv) {
   CollectorOptions options;
@@ -32,17 +16,17 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
       "Takes what Faultline's nodes measure, stores it, relays fault commands and makes "
       "datasets.",
       "faultline-collector"};
+  app.footer(
+      "Exit status: 0 it was ended by SIGTERM or SIGINT, 1 it cannot work here, 2 a wrong option "
+      "or "
+      "configuration file.");
   app.set_version_flag("--version", "faultline-collector " FAULTLINE_VERSION);
   app.add_option(
          "--listen", options.listen,
-         "HOST:PORT (port 0: the system chooses) or unix:PATH; beyond loopback with TLS only")
+         "HOST:PORT (port 0: the system chooses) or unix:/PATH; beyond loopback with TLS only")
       ->type_name("ADDRESS")
       ->capture_default_str()
-      ->check(CLI::Validator(
-          [](const std::string& listen) {
-            return std::string(CheckListenAddress(listen).message());
-          },
-          ""));
+      ->check(CLI::Validator(CheckListenAddress, ""));
   app.add_option("--tls", options.tls.folder,
                  absl::StrCat("Folder with ca.pem, cert.pem and key.pem; named, they are used on "
                               "loopback too. Beyond loopback without it: ",

@@ -6,15 +6,13 @@
 #include <cstdint>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "base/credentials.h"
 
 namespace faultline {
 
 struct CollectorOptions {
-  // "HOST:PORT" (port 0: the system chooses) or "unix:PATH". Beyond loopback only with TLS.
+  // "HOST:PORT" (port 0: the system chooses) or "unix:/PATH". Beyond loopback only with TLS.
   std::string listen = "127.0.0.1:4640";
   // Certificates of this collector and of the authority of its callers.
   TlsOptions tls;
@@ -25,10 +23,6 @@ struct CollectorOptions {
   // Bound on what gRPC buffers for all connections together, bytes.
   std::int64_t grpc_memory_bytes = std::int64_t{128} << 20;
 };
-
-// InvalidArgument unless `listen` is written as an address. Where it leads is no matter here: off
-// loopback Collector::Start listens with certificates or not at all.
-absl::Status CheckListenAddress(absl::string_view listen);
 
 // Reads the command line. InvalidArgument: wrong usage, the message is for people; Cancelled: help
 // or the version was asked for, the message is it.

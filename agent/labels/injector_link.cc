@@ -7,6 +7,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/channel.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -44,7 +45,7 @@ InjectorLink::InjectorLink(std::string address) : address_(std::move(address)) {
   // An injector that was restarted is found by the next try, not after gRPC's two minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
-  channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
+  channel_ = OpenChannel(address_, grpc::InsecureChannelCredentials(), arguments);
   stub_ = v1::Faults::NewStub(channel_);
 }
 

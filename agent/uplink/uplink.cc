@@ -9,6 +9,7 @@
 #include <random>
 #include <utility>
 
+#include "base/channel.h"
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/log.h"
@@ -53,7 +54,7 @@ Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
   // A collector that vanished without a word is noticed within half a minute.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  stub_ = v1::Ingest::NewStub(grpc::CreateCustomChannel(collector_, credentials, arguments));
+  stub_ = v1::Ingest::NewStub(OpenChannel(collector_, credentials, arguments));
   thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
 }
 

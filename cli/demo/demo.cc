@@ -103,9 +103,11 @@ void AddDemo(CLI::App& app, Action* action) {
   auto options = std::make_shared<DemoOptions>();
   CLI::App* command = app.add_subcommand(
       "demo", "inject five faults into a server of its own and make a dataset (root, 2 minutes)");
-  command->add_option("--out", options->out, "folder of the dataset, new or empty; ./dataset-TIME");
-  command->add_option("--bin-dir", options->bin_dir,
-                      "where the other programs are; beside this one");
+  command->add_option("--out", options->out, "folder of the dataset, new or empty; ./dataset-TIME")
+      ->type_name("DIR");
+  command
+      ->add_option("--bin-dir", options->bin_dir, "where the other programs are; beside this one")
+      ->type_name("DIR");
   command->add_flag("--keep-state", options->keep_state, "leave state and logs of the programs");
   command->add_flag("--quick", options->quick, "shorter phases, for tests");
   command->callback([options, action] {

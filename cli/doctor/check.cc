@@ -60,6 +60,8 @@ std::string CapabilityWords(Capabilities capabilities) {
   return absl::StrJoin(words, ", ");
 }
 
+Service ServiceOf(const Check& check) { return static_cast<Service>(check.services); }
+
 Verdict Examine(const Site& site, const Check& check) {
   if ((check.services & site.services) == 0) {
     const std::vector<std::string> words = ServiceWords(check.services);
@@ -73,7 +75,7 @@ Verdict Examine(const Site& site, const Check& check) {
     return {State::kSkipped, absl::StrCat("cannot be tried without ", CapabilityWords(lacking)),
             site.is_root ? "give this container or service these capabilities, or run it on the "
                            "host itself"
-                         : "run as root: `sudo faultline doctor`"};
+                         : kAsRoot};
   }
   return check.run(site, check);
 }

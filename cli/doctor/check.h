@@ -38,6 +38,9 @@ struct Verdict {
   std::string fix;
 };
 
+// The fix of what another user would see.
+constexpr char kAsRoot[] = "run as root: `sudo faultline doctor`";
+
 // Bits: whom a check is for.
 enum Service : std::uint8_t { kAgent = 1, kInjector = 2, kCollector = 4 };
 constexpr std::uint8_t kEveryService = kAgent | kInjector | kCollector;
@@ -67,7 +70,7 @@ struct Site {
   std::string collector;
   bool collector_named = false;
   TlsOptions tls;
-  // Socket of the injector, "unix:PATH"; empty: in its usual place.
+  // Socket of the injector, "unix:/PATH"; empty: in its usual place.
   std::string injector;
   absl::Time now;
   Trials* trials = nullptr;
@@ -90,6 +93,9 @@ struct Check {
   const char* fix;
   Verdict (*run)(const Site& site, const Check& check);
 };
+
+// Of a row that is for one service alone: that one.
+Service ServiceOf(const Check& check);
 
 // Every check, in the order in which they are reported.
 absl::Span<const Check> Checks();
@@ -120,7 +126,9 @@ Verdict LedgerFileSystem(const Site& site, const Check& check);
 // services.cc
 Verdict DiskSpace(const Site& site, const Check& check);
 Verdict Configuration(const Site& site, const Check& check);
-Verdict Certificates(const Site& site, const Check& check);
+// connections.cc
+Verdict ServiceCertificate(const Site& site, const Check& check);
+Verdict OwnCertificates(const Site& site, const Check& check);
 Verdict CollectorAnswers(const Site& site, const Check& check);
 Verdict InjectorAnswers(const Site& site, const Check& check);
 

@@ -125,12 +125,10 @@ void AddDoctor(CLI::App& app, Action* action) {
   CLI::App* command = app.add_subcommand(
       "doctor", "whether this machine is fit for Faultline, and what to do where it is not");
   command->add_flag("--json", options->json, "print JSON");
-  command
-      ->add_option("--for", options->services,
-                   "look after these: agent, injector, collector (default: what is installed)")
+  command->add_option("--for", options->services, "look after these (default: what is installed)")
       ->type_name("SERVICE")
       ->delimiter(',')
-      ->check(CLI::IsMember({"agent", "injector", "collector"}).description(""));
+      ->check(CLI::IsMember({"agent", "injector", "collector"}));
   command
       ->add_option("--config-dir", options->config_dir,
                    "folder of agent.yaml, injector.yaml and collector.yaml")

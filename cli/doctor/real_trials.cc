@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <grpcpp/create_channel.h>
 #include <linux/perf_event.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
@@ -15,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "agent/metrics/perf_source.h"
+#include "base/channel.h"
 #include "base/status.h"
 #include "cli/client.h"
 #include "cli/doctor/trials.h"
@@ -65,7 +65,7 @@ absl::StatusOr<Client> DialAsAnybody(const std::string& address, const TlsOption
   for (const Role role : {Role::kNode, Role::kCollector}) {
     const auto credentials = DialCredentials(address, tls, role);
     if (!credentials.ok()) continue;
-    return Client(address, grpc::CreateChannel(address, *credentials));
+    return Client(address, OpenChannel(address, *credentials));
   }
   return client;
 }
@@ -95,6 +95,10 @@ class OfThisMachine final : public Trials {
     // File systems without a fixed number of inodes say 0 of 0.
     return Space{bytes(fs.f_bavail), bytes(fs.f_blocks), (fs.f_flag & ST_RDONLY) != 0,
                  fs.f_files > 0 && fs.f_favail == 0};
+  }
+
+  absl::Status ReadAs(const std::string& user, const std::string& path) override {
+    return TryReading(user, path);
   }
 
   absl::StatusOr<ProgramEnd> Run(const std::vector<std::string>& argv) override {

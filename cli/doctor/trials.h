@@ -64,6 +64,8 @@ class Trials {
 
   virtual absl::StatusOr<ClockReading> ReadClock() = 0;
   virtual absl::StatusOr<Space> SpaceOf(const std::string& directory) = 0;
+  // PermissionDenied: `user` may not open `path` for reading; NotFound: no such user or file.
+  virtual absl::Status ReadAs(const std::string& user, const std::string& path) = 0;
   // Runs a program to its end, at most some seconds.
   virtual absl::StatusOr<ProgramEnd> Run(const std::vector<std::string>& argv) = 0;
 
@@ -74,10 +76,11 @@ class Trials {
 // On this machine.
 std::unique_ptr<Trials> RealTrials();
 
-// The parts of it: bpf_trial.cc and network_trial.cc.
+// The parts of it: bpf_trial.cc, network_trial.cc and reading_trial.cc.
 absl::Status TryBpf(const std::string& name);
 absl::Status TryQdisc(const std::string& kind);
 absl::Status TryPlane();
 absl::Status TryTcx();
+absl::Status TryReading(const std::string& user, const std::string& path);
 
 }  // namespace faultline::cli::doctor

@@ -1,48 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <gmock/gmock.h>
+#include "base/address.h"
+
 #include <gtest/gtest.h>
-
-#include <string>
-
-#include "base/credentials.h"
 
 namespace faultline {
 namespace {
 
-TEST(StaysOnHost, OnlyWhatIsWrittenAsLoopback) {
-  for (const char* here :
-       {"127.0.0.1:4640", "127.9.8.7:0", "localhost:1", "[::1]:4640", "unix:/run/x.sock"}) {
-    EXPECT_TRUE(StaysOnHost(here)) << here;
-    EXPECT_FALSE(NeedsTls(here, TlsOptions())) << here;
+TEST(Address, IsHostAndPortOrASocket) {
+  for (const char* good : {"127.0.0.1:4640", "collector.example:1", "edge_7-a:65535", "[::1]:4640",
+                           "[fe80::1%eth0]:4640", "unix:/run/x.sock"}) {
+    EXPECT_EQ(CheckDialAddress(good), "") << good;
+    EXPECT_EQ(CheckListenAddress(good), "") << good;
   }
-  for (const char* away :
-       {"0.0.0.0:4640", "[::]:4640", "10.0.0.1:1", "example.org:4640", "127.0.0.1.example.org:1",
-        ":4640", "127.evil:1", "dns:///localhost:1", "ipv4:127.0.0.1:1", "", "[::ffff:127.0.0.1]:1",
-        "localhost.example.org:1"}) {
-    EXPECT_FALSE(StaysOnHost(away)) << away;
-    EXPECT_TRUE(NeedsTls(away, TlsOptions())) << away;
+  for (const char* wrong : {"",
+                            "10.0.0.1",
+                            "10.0.0.1:",
+                            "10.0.0.1:x",
+                            "10.0.0.1:99999",
+                            "10.0.0.1:65536",
+                            "10.0.0.1:-1",
+                            "10.0.0.1:+1",
+                            "10.0.0.1: 1",
+                            "10.0.0:1",
+                            "10.0.0.256:1",
+                            ":4640",
+                            "::1:4640",
+                            "[::1]",
+                            "[::g]:1",
+                            "http://10.0.0.1:4640",
+                            "dns:///a:1",
+                            "ipv4:10.0.0.1:1",
+                            "a b:1",
+                            "unix:",
+                            "unix:x.sock",
+                            "a:1\nb:2"}) {
+    EXPECT_NE(CheckDialAddress(wrong), "") << wrong;
+    EXPECT_NE(CheckListenAddress(wrong), "") << wrong;
   }
+  EXPECT_NE(CheckDialAddress("unix:/" + std::string(107, 'x')), "");
 }
 
-TEST(NeedsTls, EverywhereButOnUnixSocketsWhenAFolderIsNamed) {
-  TlsOptions named;
-  named.folder = "/somewhere";
-  EXPECT_TRUE(NeedsTls("127.0.0.1:4640", named));
-  EXPECT_TRUE(NeedsTls("example.org:4640", named));
-  EXPECT_FALSE(NeedsTls("unix:/run/x.sock", named));
+TEST(Address, PortZeroIsOnlyListenedOn) {
+  EXPECT_EQ(CheckListenAddress("127.0.0.1:0"), "");
+  EXPECT_NE(CheckDialAddress("127.0.0.1:0"), "");
 }
 
-TEST(Credentials, AreRefusedWithWhatToDoIfThereAreNone) {
-  TlsOptions tls;
-  tls.folder = "/nonexistent/tls";
-  const auto dial = DialCredentials("192.0.2.1:4640", tls, Role::kOperator);
-  const auto listen = ListenCredentials("0.0.0.0:4640", tls);
-  for (const absl::Status& status : {dial.status(), listen.status()}) {
-    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("/nonexistent/tls/cert.pem"));
-    EXPECT_THAT(std::string(status.message()), testing::HasSubstr("faultline tls init"));
+TEST(Address, OfAnInjectorIsASocket) {
+  EXPECT_EQ(CheckInjectorAddress("unix:/run/faultline/agent.sock"), "");
+  for (const char* wrong : {"", "/run/faultline/agent.sock", "127.0.0.1:1", "unix:agent.sock"}) {
+    EXPECT_NE(CheckInjectorAddress(wrong), "") << wrong;
   }
-  EXPECT_TRUE(DialCredentials("127.0.0.1:4640", TlsOptions(), Role::kOperator).ok());
 }
 
 }  // namespace

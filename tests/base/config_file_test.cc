@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 
 namespace faultline {
@@ -22,6 +23,11 @@ struct Service {
         ->capture_default_str()
         ->check(CLI::Range(1, 9).description(""));
     app.add_option("--place", places, "where; repeatable")->type_name("PATH");
+    app.add_option("--number", numbers, "how many; repeatable")
+        ->type_name("N")
+        ->check(CLI::Range(1, 9).description(""));
+    app.add_option("--home", home, "where it lives")->type_name("DIR");
+    app.get_option("--home")->envname("FAULTLINE_TEST_HOME");
     app.add_flag("--loud", loud, "say more");
     app.add_flag("--task", other, "do one thing")->configurable(false);
     app.add_flag("--hidden", other, "shown to nobody")->group("")->configurable(false);
@@ -44,6 +50,8 @@ struct Service {
   CLI::App app{"does one thing", "service"};
   int size = 5;
   std::vector<std::string> places;
+  std::vector<int> numbers;
+  std::string home;
   bool loud = false;
   bool other = false;
 };
@@ -58,6 +66,12 @@ TEST(ConfigFile, GoodValues_AreTaken) {
   EXPECT_THAT(listed.Take("place:\n  - /a\n  - /b\nloud: false\n"), IsEmpty());
   EXPECT_THAT(listed.places, ElementsAre("/a", "/b"));
   EXPECT_FALSE(listed.loud);
+  Service quoted;
+  EXPECT_THAT(
+      quoted.Take("\xEF\xBB\xBFhome: \"/a\\\"b\"  # 'x\nplace: ['/it''s', \"/c\", /d e]  # it's\n"),
+      IsEmpty());
+  EXPECT_EQ(quoted.home, "/a\"b");
+  EXPECT_THAT(quoted.places, ElementsAre("/it's", "/c", "/d e"));
   for (const char* nothing : {"", "# only a comment\n", "---\n"}) {
     EXPECT_THAT(Service().Take(nothing), IsEmpty()) << nothing;
   }
@@ -82,6 +96,13 @@ TEST(ConfigFile, EachError_IsToldWithItsLine) {
       {"place: [[1]]", "f:1: place: line 1 is not one value"},
       {"place: []", "f:1: place: an empty list"},
       {"loud: maybe", "f:1: loud: is either true or false"},
+      {"home: here", "f:1: home: \"here\" does not begin with a /"},
+      {"home: ''", "f:1: home: \"\" does not begin with a /"},
+      {"home: \"/a\n\n# y\n\nloud: \"", "f:1: home: its value goes on below this line"},
+      {"home: '/a''s\nloud: true'", "f:1: home: its value goes on below"},
+      {"home: /a\n  b", "f:1: home: its value goes on below"},
+      {"home: |\n  /a", "f:1: home: its value goes on below"},
+      {"place: [/a, \"/b\n  /c\"]", "f:1: place: its value goes on below"},
       {"[a]: 1", "f:1: a key is one word"},
       {"- size", "f:1: not lines of KEY: VALUE"},
       {"size", "f:1: not lines of KEY: VALUE"},
@@ -99,9 +120,22 @@ TEST(ConfigFile, EachError_IsToldWithItsLine) {
   }
 }
 
+TEST(ConfigFile, EachItemOfAList_IsCheckedAndToldWithItsLine) {
+  EXPECT_THAT(
+      Service().Take("number:\n  - 1\n  - 12\n  - 3\n  - x\n"),
+      ElementsAre(HasSubstr("f:3: number: Value 12 not in range"), HasSubstr("f:5: number: ")));
+}
+
 TEST(ConfigFile, AllErrors_AreToldAtOnce) {
   EXPECT_THAT(Service().Take("size: 10\ncolour: red\nloud: maybe\n"),
               ElementsAre(HasSubstr("f:1:"), HasSubstr("f:2:"), HasSubstr("f:3:")));
+}
+
+TEST(ConfigFile, OneValue_IsReadFromOutside) {
+  EXPECT_EQ(ConfigValue("a: 1\nb: x:2\n", "b"), "x:2");
+  for (const char* none : {"", "a: 1", "b: [1]", "b:", "- b", "b: \"open", "#b: 1"}) {
+    EXPECT_EQ(ConfigValue(none, "b"), std::nullopt) << none;
+  }
 }
 
 class ConfigFileOnDisk : public testing::Test {
@@ -116,6 +150,7 @@ TEST_F(ConfigFileOnDisk, CommandLineWins) {
   Service service;
   EXPECT_EQ(service.Parse({"--config", path_, "--size", "3"}), "");
   EXPECT_EQ(service.size, 3);
+  EXPECT_EQ(service.app.get_option("--size")->results(), std::vector<std::string>{"3"});
   EXPECT_TRUE(service.loud);
   EXPECT_TRUE(HasConfigFile(service.app));
   Service without;
@@ -124,11 +159,29 @@ TEST_F(ConfigFileOnDisk, CommandLineWins) {
   EXPECT_FALSE(HasConfigFile(without.app));
 }
 
+TEST_F(ConfigFileOnDisk, WinsOverTheEnvironment) {
+  ::setenv("FAULTLINE_TEST_HOME", "/env", 1);
+  Write("home: /file\n");
+  Service both;
+  EXPECT_EQ(both.Parse({"--config", path_}), "");
+  EXPECT_EQ(both.home, "/file");
+  Service all;
+  EXPECT_EQ(all.Parse({"--config", path_, "--home", "/line"}), "");
+  EXPECT_EQ(all.home, "/line");
+  Write("size: 3\n");
+  Service without;
+  EXPECT_EQ(without.Parse({"--config", path_}), "");
+  EXPECT_EQ(without.home, "/env");
+  ::unsetenv("FAULTLINE_TEST_HOME");
+}
+
 TEST_F(ConfigFileOnDisk, CheckConfig_SaysThatItIsGoodOrWhatIsNot) {
   Write("size: 7\n");
   EXPECT_EQ(Service().Parse({"--check-config", "--config", path_}), path_ + ": no error");
   Write("size: 70\n");
   EXPECT_THAT(Service().Parse({"--check-config", "--config", path_}), HasSubstr(path_ + ":1: "));
+  EXPECT_THAT(Service().Parse({"--check-config", "--config", path_, "--size", "3"}),
+              HasSubstr(path_ + ":1: "));
   EXPECT_THAT(Service().Parse({"--check-config"}), HasSubstr("--config"));
   EXPECT_THAT(Service().Parse({"--config", path_ + ".none"}), HasSubstr("No such file"));
   EXPECT_THAT(Service().Parse({"--config", testing::TempDir()}), HasSubstr("irectory"));

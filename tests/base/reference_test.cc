@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/config_file.h"
+
 namespace faultline {
 namespace {
 
@@ -18,8 +20,10 @@ struct Program {
     app.add_option("--file", file, "where")->type_name("FILE")->envname("PROGRAM_FILE");
     app.add_flag("--secret", secret, "shown to nobody")->group("");
     app.fallthrough();
-    CLI::App* run = app.add_subcommand("run", "spans of time");
-    run->add_subcommand("start", "open one")->add_option("NAME", name, ".dots first")->required();
+    CLI::App* run = app.add_subcommand("run", "spans of time")->alias("span");
+    CLI::App* start = run->add_subcommand("start", "open one");
+    start->add_option("NAME", name, ".dots first")->required();
+    start->add_flag("--list", listed, "print the names that there are");
     AddReference(&app, 8);
   }
 
@@ -36,6 +40,7 @@ struct Program {
 
   CLI::App app{"program: does one thing. And more.", "program"};
   bool secret = false;
+  bool listed = false;
   std::string colour = "never";
   std::string file;
   std::string name;
@@ -56,6 +61,25 @@ TEST(Reference, TextIsNoRoff) {
   EXPECT_THAT(page, HasSubstr("it\\(aqs"));
 }
 
+TEST(Reference, ManualEndsWithFilesExitStatusAndOtherPages) {
+  CLI::App app{"does one thing", "faultline-agent"};
+  app.add_option("--tls", "where");
+  app.footer("Mind the step.\n\nExit status: 0 good, 2 not.\n\nAnd more.");
+  AddConfigFile(&app);
+  AddReference(&app, 8);
+  const std::string page = ManualPage(app, 8);
+  EXPECT_THAT(page, HasSubstr("\\fB\\-\\-sample\\-config\\fR"));
+  EXPECT_THAT(page, HasSubstr(".SH FILES\n.TP\n\\fI/etc/faultline/agent.yaml\\fR\n"));
+  EXPECT_THAT(page, HasSubstr("\\fI/etc/faultline/tls\\fR\n"));
+  EXPECT_THAT(page, HasSubstr(".SH EXIT STATUS\n0 good, 2 not.\n.SH NOTES\nMind the step.\n"));
+  EXPECT_THAT(page, HasSubstr(".SH SEE ALSO\n\\fBfaultline\\fR(1),\n"));
+  EXPECT_THAT(page, Not(HasSubstr("\\fBfaultline\\-agent\\fR(8)")));
+  // What has no files and no such footer has no such sections.
+  const std::string other = ManualPage(Program().app, 8);
+  EXPECT_THAT(other, Not(HasSubstr(".SH FILES")));
+  EXPECT_THAT(other, Not(HasSubstr("EXIT STATUS")));
+}
+
 TEST(Reference, HiddenOptionsAreNowhere) {
   Program program;
   for (const std::string& text : {ManualPage(program.app, 8), BashCompletion(program.app),
@@ -69,14 +93,24 @@ TEST(Reference, BashOffersWordsFilesAndWhatComesFromAbove) {
   const std::string script = Program().Printed("--completion-bash");
   EXPECT_THAT(script, HasSubstr("--colour) mapfile -t COMPREPLY < <(compgen -W 'always never'"));
   EXPECT_THAT(script, HasSubstr("--file) mapfile -t COMPREPLY < <(compgen -f"));
-  EXPECT_THAT(script, HasSubstr("'program run start') path="));
-  EXPECT_THAT(script, HasSubstr("compgen -W '-h --help --colour --file'"));
+  EXPECT_THAT(script, HasSubstr("'program run start') path='program run start'"));
+  EXPECT_THAT(script, HasSubstr("'program span') path='program run'"));
+  EXPECT_THAT(script, HasSubstr("compgen -W '-h --help --list --colour --file'"));
+}
+
+TEST(Reference, AnArgumentIsCompletedFromTheCommandsOwnList) {
+  const std::string list = " run start --list 2>/dev/null | sed \"1d;s/ .*//\"";
+  EXPECT_THAT(BashCompletion(Program().app),
+              HasSubstr("|| timeout 2 \"${COMP_WORDS[0]}\"" + list + ")\" -- \"$current\""));
+  EXPECT_THAT(ZshCompletion(Program().app),
+              HasSubstr("'1:argument:{compadd - $(timeout 2 program" + list + ")}'"));
 }
 
 TEST(Reference, ZshQuotesDescriptions) {
   const std::string script = Program().Printed("--completion-zsh");
   EXPECT_THAT(script, HasSubstr("'--colour[when it'\\''s \\[red\\]\\: never or always]"));
   EXPECT_THAT(script, HasSubstr("start) _program__run__start ;;"));
+  EXPECT_THAT(script, HasSubstr("run|span) _program__run ;;"));
 }
 
 }  // namespace

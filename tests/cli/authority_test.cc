@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -82,6 +84,54 @@ TEST_F(TlsCommandTest, ReplacesOnlyWhenAsked) {
   for (const auto& entry : std::filesystem::directory_iterator(ca)) {
     EXPECT_EQ(entry.path().extension().string().size() > 5, false) << entry.path();
   }
+}
+
+TEST_F(TlsCommandTest, RenewKeepsOwnersModesAndAuthorities) {
+  const std::string ca = folder_ + "/ca";
+  const std::string old = folder_ + "/old";
+  const std::string out = folder_ + "/out";
+  ASSERT_EQ(Run({"tls", "init", ca.c_str()}), 0);
+  ASSERT_EQ(Run({"tls", "init", old.c_str()}), 0);
+  ASSERT_EQ(Run({"tls", "node", "n", "--ca", old.c_str(), "--out", out.c_str()}), 0);
+  const bool root = ::geteuid() == 0;
+  // The service's user; another than root only where root runs this.
+  const uid_t user = root ? 12'345 : ::geteuid();
+  for (const std::string& path : {out, out + "/ca.pem", out + "/cert.pem", out + "/key.pem"}) {
+    ASSERT_TRUE(!root || ::chown(path.c_str(), user, user) == 0);
+  }
+  ASSERT_EQ(::chmod(out.c_str(), 0750), 0);
+  ASSERT_EQ(::chmod((out + "/key.pem").c_str(), 0640), 0);
+  const std::string of_old = *ReadSmallFile(old + "/ca.pem");
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_EQ(Run({"tls", "node", "n", "--ca", ca.c_str(), "--out", out.c_str(), "--renew"}), 0);
+    EXPECT_EQ(*ReadSmallFile(out + "/ca.pem"), of_old + *ReadSmallFile(ca + "/ca.pem"));
+  }
+  EXPECT_TRUE(Read(out, Role::kNode).ok());
+  EXPECT_EQ(ModeOf(out), 0750u);
+  EXPECT_EQ(ModeOf(out + "/key.pem"), 0640u);
+  for (const std::string& path : {out, out + "/ca.pem", out + "/cert.pem", out + "/key.pem"}) {
+    struct stat status {};
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    EXPECT_EQ(status.st_uid, user) << path;
+  }
+}
+
+TEST_F(TlsCommandTest, TakesFoldersWithASlashBehind) {
+  const std::string ca = folder_ + "/ca/";
+  const std::string out = folder_ + "/out//";
+  ASSERT_EQ(Run({"tls", "init", ca.c_str()}), 0);
+  ASSERT_EQ(Run({"tls", "node", "n", "--ca", ca.c_str(), "--out", out.c_str()}), 0);
+  EXPECT_TRUE(Read(folder_ + "/out", Role::kNode).ok());
+}
+
+TEST_F(TlsCommandTest, RenewRefusesAFolderWithOtherFiles) {
+  const std::string ca = folder_ + "/ca";
+  ASSERT_EQ(Run({"tls", "init", ca.c_str()}), 0);
+  const std::string key = *ReadSmallFile(ca + "/operator-operator/key.pem");
+  std::ofstream(ca + "/operator-operator/notes") << "mine";
+  EXPECT_EQ(Run({"tls", "operator", "operator", "--ca", ca.c_str(), "--renew"}), 5);
+  EXPECT_EQ(*ReadSmallFile(ca + "/operator-operator/key.pem"), key);
+  EXPECT_EQ(*ReadSmallFile(ca + "/operator-operator/notes"), "mine");
 }
 
 TEST_F(TlsCommandTest, RefusesNamesThatAreNone) {

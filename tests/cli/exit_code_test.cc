@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "cli/client.h"
 
 namespace faultline::cli {
@@ -53,6 +54,41 @@ TEST(NextStep_ForThePeer, NamesTheAddress) {
   EXPECT_EQ(hint(absl::InternalError("x"), collector), "");
   // The collector answered: it need not be looked for.
   EXPECT_EQ(hint(absl::UnavailableError("no node is connected"), collector), "");
+}
+
+TEST(NextStep_WhereTlsIsTheCause, SaysSo) {
+  using ::testing::HasSubstr;
+  using ::testing::Not;
+  const struct {
+    const char* last;
+    bool tls;
+    const char* says;
+    const char* next;
+  } cases[] = {
+      // gRPC's words, of a collector with TLS and one without.
+      {"UNAVAILABLE: ipv4:127.0.0.2:1: Socket closed", false, "ends the connection", "want TLS"},
+      {"UNAVAILABLE: ipv4:127.0.0.2:1: Socket closed", true, "ends the connection",
+       "refuse your certificate"},
+      {"UNKNOWN: Tls handshake failed: SSL_ERROR_SSL: error:0A000086:SSL routines::certificate "
+       "verify failed",
+       true, "not of the authority", "ca.pem"},
+      {"UNKNOWN: Tls handshake failed: SSL_ERROR_SSL: error:0A00010B:SSL routines::wrong version "
+       "number",
+       true, "does not speak TLS", "without certificates"},
+      {"UNKNOWN: Tls handshake failed: SSL_ERROR_SYSCALL", true, "no TLS comes about", "ca.pem"},
+      {"who answers is no collector but node a", true, "no collector's certificate", "ca.pem"},
+  };
+  for (const auto& test : cases) {
+    const absl::Status status =
+        Plain(absl::UnavailableError(
+                  absl::StrCat("failed to connect to all addresses; last error: ", test.last)),
+              "127.0.0.2:1");
+    EXPECT_THAT(std::string(status.message()), HasSubstr(test.says)) << test.last;
+    const std::string next = NextStep(status, {"127.0.0.2:1", false, test.tls});
+    EXPECT_THAT(next, HasSubstr(test.next)) << test.last;
+    EXPECT_THAT(next, Not(HasSubstr("running"))) << test.last;
+    EXPECT_TRUE(IsUnreached(status));
+  }
 }
 
 // Of these alone may be said that nothing was done.

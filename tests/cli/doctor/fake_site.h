@@ -34,6 +34,9 @@ class FakeTrials final : public Trials {
     (void)Asked(directory, absl::OkStatus());
     return space;
   }
+  absl::Status ReadAs(const std::string& user, const std::string& path) override {
+    return Asked(absl::StrCat(user, " reads ", path), reading);
+  }
   absl::StatusOr<ProgramEnd> Run(const std::vector<std::string>& argv) override {
     ran = argv;
     return program;
@@ -52,6 +55,7 @@ class FakeTrials final : public Trials {
   absl::Status plane;
   absl::Status pmu;
   absl::Status bpffs;
+  absl::Status reading;
   absl::StatusOr<ClockReading> clock = ClockReading{true, 12'000};
   absl::StatusOr<Space> space = Space{std::int64_t{20} << 30, std::int64_t{40} << 30, false, false};
   absl::StatusOr<ProgramEnd> program = ProgramEnd{0, ""};

@@ -44,6 +44,10 @@ TEST_F(DoctorTest, EveryRowButThoseOfDataIsNotOk_AndSaysWhatToDo_WhereNothingIsT
   site_.capabilities = ~(Bit(CAP_SYS_PTRACE) | Bit(CAP_SYS_RESOURCE));
   site_.collector = "collector.example:4640";
   site_.collector_named = true;
+  // Files that need what is not there.
+  Write("/etc/faultline/agent.yaml", "collector: collector.example:4640");
+  Write("/etc/faultline/collector.yaml", "listen: 0.0.0.0:4640");
+  trials_.program = ProgramEnd{2, "agent.yaml:1: wrong"};
   const absl::Status none = absl::UnimplementedError("this kernel has none");
   trials_.bpf = trials_.qdisc = trials_.plane = trials_.pmu = trials_.bpffs = none;
   trials_.clock = ClockReading{false, 16'000'000};
@@ -345,6 +349,50 @@ constexpr Outcome kOutcomes[] = {
        t.Write("/etc/faultline/tls/cert.pem", "nothing");
      },
      State::kFail, "no certificate in PEM", "faultline tls"},
+    {"none, and needed by its file", "certificates/agent",
+     [](DoctorCases& t) { t.Write("/etc/faultline/agent.yaml", "collector: 10.0.0.5:4640\n"); },
+     State::kFail, "/tls/cert.pem", "faultline tls node"},
+    {"none, and needed by its file", "certificates/collector",
+     [](DoctorCases& t) { t.Write("/etc/faultline/collector.yaml", "listen: 0.0.0.0:4640\n"); },
+     State::kFail, "/tls/cert.pem", "faultline tls collector"},
+    {"in the folder that the file names", "certificates/agent",
+     [](DoctorCases& t) {
+       t.WriteCertificate(Role::kNode, "edge-7", t.site().now + absl::Hours(24 * 200 + 1));
+       t.Write("/etc/faultline/agent.yaml", "tls: /etc/faultline/tls\n");
+     },
+     State::kOk, "node edge-7, valid for 200 more days", ""},
+    {"of another role", "certificates/agent",
+     [](DoctorCases& t) {
+       t.WriteCertificate(Role::kOperator, "ann", t.site().now + absl::Hours(1000));
+       t.Write("/etc/faultline/agent.yaml", "collector: 10.0.0.5:4640\n");
+     },
+     State::kFail, "is of operator ann", "faultline tls node"},
+    {"not for its user", "certificates/agent",
+     [](DoctorCases& t) {
+       t.WriteCertificate(Role::kNode, "edge-7", t.site().now + absl::Hours(1000));
+       t.Write("/etc/faultline/agent.yaml", "collector: 10.0.0.5:4640\n");
+       t.Write("/lib/systemd/system/faultline-agent.service", "[Service]\nUser=faultline-agent\n");
+       t.trials().reading = absl::PermissionDeniedError("faultline-agent may not read it");
+     },
+     State::kFail, "may not read", "chown -R faultline-agent: "},
+    {"not for its user", "config/agent",
+     [](DoctorCases& t) {
+       t.Write("/lib/systemd/system/faultline-agent.service", "[Service]\nUser=faultline-agent\n");
+       t.trials().reading = absl::PermissionDeniedError("faultline-agent may not read it");
+     },
+     State::kFail, "may not read", "chmod 644 "},
+    {"that of the agent's file", "collector",
+     [](DoctorCases& t) {
+       t.Write("/etc/faultline/agent.yaml", "collector: 10.0.0.5:4640\n");
+       t.trials().nodes = absl::UnavailableError("failed to connect to all addresses; refused");
+     },
+     State::kFail, "cannot connect to 10.0.0.5:4640", "faultline-collector running on 10.0.0.5"},
+    {"where its file has it", "disk/collector",
+     [](DoctorCases& t) { t.Write("/etc/faultline/collector.yaml", "state-dir: /srv/store\n"); },
+     State::kOk, "/srv/store will be made", ""},
+    {"where its file has it", "injector",
+     [](DoctorCases& t) { t.Write("/etc/faultline/injector.yaml", "run-dir: /run/other\n"); },
+     State::kWarn, "/run/other/root.sock", "systemctl enable"},
     {"nobody, none named", "collector",
      [](DoctorCases& t) {
        t.trials().nodes = absl::UnavailableError("failed to connect to all addresses; refused");

@@ -282,6 +282,22 @@ TEST_F(DoctorKernelTest, BpfAndPerfmonAreEnoughForTheAgentsChecks) {
   EXPECT_EQ(ran.status, 0) << ran.out;
 }
 
+TEST(DoctorReading, IsThatOfTheNamedUser) {
+  const TempDir dir;
+  const std::string path = dir.path() + "/agent.yaml";
+  ASSERT_EQ(::close(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+  EXPECT_TRUE(absl::IsPermissionDenied(TryReading("nobody", path)));
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0755), 0);
+  EXPECT_TRUE(absl::IsPermissionDenied(TryReading("nobody", path)));
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  EXPECT_EQ(TryReading("nobody", path), absl::OkStatus());
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0700), 0);
+  EXPECT_TRUE(absl::IsPermissionDenied(TryReading("nobody", path)));
+  // Only the thread that tried was another.
+  EXPECT_EQ(TryReading("root", path), absl::OkStatus());
+  EXPECT_TRUE(absl::IsNotFound(TryReading("no-such-user", path)));
+}
+
 TEST_F(DoctorKernelTest, NothingStaysOfOneThatIsKilled) {
   for (int round = 0; round < 10; ++round) {
     Child doctor({FAULTLINE_PROGRAM, "--collector", kNoSuchPeer, "doctor", "--json"},

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checks of what leads to others: certificates, and whether collector and injector answer.
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "cli/doctor/check.h"
+#include "cli/doctor/settings.h"
+#include "cli/exit_code.h"
+
+namespace faultline::cli::doctor {
+namespace {
+
+// A certificate that is to be renewed now.
+constexpr absl::Duration kSoon = absl::Hours(24 * 14);
+
+// Messages of the programs are "what is wrong. what to do".
+Verdict Split(State state, absl::string_view message, absl::string_view otherwise) {
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(message, absl::MaxSplits(". ", 1));
+  return {state, std::string(parts.first),
+          std::string(parts.second.empty() ? otherwise : parts.second)};
+}
+
+TlsOptions InPlace(const Site& site, TlsOptions tls) {
+  if (tls.folder.empty()) tls.folder = absl::StrCat(site.root, kTlsFolder);
+  return tls;
+}
+
+bool MayNotRead(const std::string& path) {
+  return ::access(path.c_str(), R_OK) != 0 && errno == EACCES;
+}
+
+Verdict NotForYou(const std::string& path) {
+  return {State::kSkipped, absl::StrCat("you may not read ", path), kAsRoot};
+}
+
+Verdict JudgeTime(const Site& site, const Check& check, const OwnCertificate& own) {
+  if (const absl::Status timely = CheckTime(own, site.now); !timely.ok()) {
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(timely.message(), absl::MaxSplits("; ", 1));
+    return {
+        check.failed, parts.first,
+        parts.second.empty() ? "set the clock of this host: see the check clock" : parts.second};
+  }
+  const absl::Duration left = own.end - site.now;
+  const std::string who = absl::StrCat(RoleWord(own.peer.role), " ", own.peer.name);
+  const std::string found =
+      absl::StrCat(who, ", valid for ", absl::ToInt64Hours(left) / 24, " more days");
+  if (left >= kSoon) return {State::kOk, found, ""};
+  return {State::kWarn, found,
+          absl::StrCat("where the authority is: `faultline tls ", who,
+                       " --renew`; then copy the folder here, no restart is needed")};
+}
+
+// Whom the check "collector" asks.
+struct Asked {
+  std::string address;
+  TlsOptions tls;
+  // Somebody has named it: it is to be there.
+  bool named;
+  // This host's own is to answer.
+  bool here;
+};
+
+// The one that was named; else the agent's; else this host's own.
+Asked WhomToAsk(const Site& site) {
+  if (site.collector_named) return {site.collector, site.tls, true, false};
+  const bool here = (site.services & kCollector) != 0 && site.programs.count(kCollector) == 1;
+  const bool agent = (site.services & kAgent) != 0;
+  const Settings settings = SettingsOf(site, agent ? kAgent : kCollector);
+  const Settings own = SettingsOf(site, kCollector);
+  Asked asked{settings.address, settings.tls, settings.address_given, here};
+  if (here && (!agent || !settings.address_given)) asked = {own.address, own.tls, true, true};
+  asked.here = here && (asked.address == own.address || StaysOnHost(asked.address));
+  if (!site.tls.folder.empty()) asked.tls = site.tls;
+  return asked;
+}
+
+}  // namespace
+
+Verdict ServiceCertificate(const Site& site, const Check& check) {
+  const Service service = ServiceOf(check);
+  const Settings settings = SettingsOf(site, service);
+  if (MayNotRead(settings.file)) return NotForYou(settings.file);
+  if (!NeedsTls(settings.address, settings.tls)) {
+    return {State::kOk, absl::StrCat("none needed for ", settings.address), ""};
+  }
+  const TlsOptions tls = InPlace(site, settings.tls);
+  const std::string key = tls.folder + "/key.pem";
+  if (MayNotRead(key)) return NotForYou(key);
+  const absl::StatusOr<OwnCertificate> own =
+      ReadOwnCertificate(tls, service == kAgent ? Role::kNode : Role::kCollector);
+  if (!own.ok()) return Split(check.failed, own.status().message(), check.fix);
+  for (const char* file : {"/ca.pem", "/cert.pem", "/key.pem"}) {
+    const absl::Status status = CheckReadable(site, settings, tls.folder + file);
+    if (status.ok()) continue;
+    return {check.failed, std::string(status.message()),
+            absl::StrCat("`chown -R ", settings.user, ": ", tls.folder, "`")};
+  }
+  return JudgeTime(site, check, *own);
+}
+
+Verdict OwnCertificates(const Site& site, const Check& check) {
+  const TlsOptions tls = InPlace(site, site.tls);
+  if (::access((tls.folder + "/cert.pem").c_str(), F_OK) != 0 && errno == ENOENT &&
+      !NeedsTls(site.collector, site.tls)) {
+    return {State::kOk,
+            absl::StrCat("none in ", tls.folder, ", and none needed for ", site.collector), ""};
+  }
+  if (MayNotRead(tls.folder + "/key.pem")) return NotForYou(tls.folder);
+  // The folder may be a service's, whose rows judge it for that: here any role will do.
+  absl::StatusOr<OwnCertificate> own = ReadOwnCertificate(tls, Role::kNode);
+  for (const Role role : {Role::kCollector, Role::kOperator}) {
+    if (own.ok()) break;
+    const absl::StatusOr<OwnCertificate> other = ReadOwnCertificate(tls, role);
+    if (other.ok()) own = other;
+  }
+  if (!own.ok()) return Split(check.failed, own.status().message(), check.fix);
+  return JudgeTime(site, check, *own);
+}
+
+Verdict CollectorAnswers(const Site& site, const Check& check) {
+  const Asked asked = WhomToAsk(site);
+  const absl::StatusOr<Nodes> nodes = site.trials->AskCollector(asked.address, asked.tls);
+  if (nodes.ok()) {
+    return {State::kOk,
+            nodes->hidden ? absl::StrCat(asked.address, " answers")
+                          : absl::StrCat(asked.address, " answers; nodes: ", nodes->known,
+                                         " known, ", nodes->connected, " connected"),
+            ""};
+  }
+  const absl::Status status = Plain(nodes.status(), asked.address);
+  if (absl::IsUnavailable(status) && !asked.named) {
+    return {State::kSkipped, absl::StrCat("none was named, and none answers at ", asked.address),
+            "name it: `faultline --collector HOST:PORT doctor`, or FAULTLINE_COLLECTOR"};
+  }
+  if (absl::IsUnavailable(status) && asked.here) {
+    return {check.failed, std::string(status.message()),
+            "`systemctl start faultline-collector`; `journalctl -u faultline-collector` says why "
+            "it ended"};
+  }
+  if (absl::IsDeadlineExceeded(status)) {
+    return {check.failed, absl::StrCat(asked.address, " took the question and did not answer"),
+            "look again; if it stays so, on its host `systemctl status faultline-collector`"};
+  }
+  if (absl::IsFailedPrecondition(status)) {
+    return {check.failed, Split(check.failed, status.message(), "").found, check.fix};
+  }
+  const std::string next =
+      NextStep(status, Callee{asked.address, false, NeedsTls(asked.address, asked.tls)});
+  return Split(check.failed, status.message(), next.empty() ? check.fix : next);
+}
+
+Verdict InjectorAnswers(const Site& site, const Check& check) {
+  const std::string usual =
+      absl::StrCat(SettingsOf(site, kInjector).run_dir, site.is_root ? "/root" : "/agent", ".sock");
+  const std::string address = site.injector.empty() ? "unix:" + usual : site.injector;
+  const std::string path(absl::StripPrefix(address, "unix:"));
+  if (::access(path.c_str(), F_OK) != 0) {
+    return {State::kWarn, absl::StrCat("not running: there is no ", path),
+            "if this host may be disturbed: `systemctl enable --now faultline-injector`"};
+  }
+  const absl::StatusOr<v1::Capabilities> can = site.trials->AskInjector(address);
+  if (!can.ok()) {
+    const absl::Status status = Plain(can.status(), address);
+    if (absl::IsPermissionDenied(status)) {
+      return {State::kSkipped, std::string(status.message()), NextStep(status, {address, true})};
+    }
+    return {check.failed,
+            absl::IsDeadlineExceeded(status) ? address + " took the question and did not answer"
+                                             : std::string(status.message()),
+            check.fix};
+  }
+  if (!can->halted().empty()) {
+    return {State::kWarn, absl::StrCat("halted: ", can->halted()),
+            absl::StrCat("as root: `faultline --injector ", address, " release`")};
+  }
+  std::vector<std::string> missing;
+  int all = 0;
+  for (const v1::FaultInfo& info : can->faults()) {
+    if (info.hold()) continue;
+    ++all;
+    if (info.availability() == v1::AVAILABILITY_MISSING) missing.push_back(info.type());
+  }
+  std::string found = absl::StrCat(path, " answers; ", all - static_cast<int>(missing.size()),
+                                   " of ", all, " faults are possible");
+  if (!missing.empty()) {
+    absl::StrAppend(&found, ", not ", absl::StrJoin(missing, ", "), " (`faultline --injector ",
+                    address, " status` says why)");
+  }
+  return {State::kOk, found, ""};
+}
+
+}  // namespace faultline::cli::doctor
