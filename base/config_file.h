@@ -6,17 +6,22 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace faultline {
 
+// Asked when a file, named by the command line that has been read, has errors. True: they are taken
+// note of, what could be read of the file counts, and the program goes on.
+using BearErrors = std::function<bool(const std::vector<std::string>& errors)>;
+
 // Adds --config FILE and --check-config to a complete `app`, which takes the file's values at the
 // end of app.parse: CLI::ConfigError holds every error of the file; after --check-config a good
 // file throws CLI::CallForVersion with a sentence, which app.exit prints. Without --config no file
 // is read. Values are checked by the validators of their options and by nothing else. Options that
-// are not configurable() cannot be in a file.
-void AddConfigFile(CLI::App* app);
+// are not configurable() cannot be in a file. --check-config bears nothing.
+void AddConfigFile(CLI::App* app, const BearErrors& bear = nullptr);
 
 // True if `app` was given --config.
 bool HasConfigFile(const CLI::App& app);

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/cgroup_tree.h"
 #include "base/config_file.h"
+#include "base/log.h"
 #include "base/reference.h"
 #include "injector/guard.h"
 
@@ -126,7 +127,8 @@ void AddTasks(CLI::App& app, InjectorOptions& options) {
   CLI::Option* undo = app.add_flag("--undo", options.undo,
                                    "Undo what a dead injector's journal holds, a line for each\n"
                                    "fault; refused while one runs on the same STATE_DIR, or\n"
-                                   "where there is no journal")
+                                   "where there is no journal. For this, --remove-planes and\n"
+                                   "--keep errors of the --config file are warnings")
                           ->group(kGroup);
   CLI::Option* planes =
       app.add_flag("--remove-planes", options.remove_planes,
@@ -146,6 +148,13 @@ void AddTasks(CLI::App& app, InjectorOptions& options) {
   for (CLI::Option* task : {undo, keep, planes, doc}) task->configurable(false);
 }
 
+// What undoes must not wait for somebody to repair a file.
+bool BearToUndo(const InjectorOptions& options, const std::vector<std::string>& errors) {
+  if (!options.undo && !options.keep && !options.remove_planes) return false;
+  for (const std::string& error : errors) LogWarning(error, "; undoing nevertheless");
+  return true;
+}
+
 }  // namespace
 
 std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* exit_code) {
@@ -158,7 +167,9 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
   AddPlaces(app, options);
   AddLimits(app, options, max_duration);
   AddTasks(app, options);
-  AddConfigFile(&app);
+  AddConfigFile(&app, [&options](const std::vector<std::string>& errors) {
+    return BearToUndo(options, errors);
+  });
   AddReference(&app, 8);
   try {
     app.parse(argc, argv);
