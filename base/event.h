@@ -24,6 +24,7 @@ enum class Event : std::uint8_t {
   kSamplesLost,
   kInjectorLost,
   kInjectorFound,
+  kInjectorAbsent,
   kInjectorReady,
   kJournalReplayed,
   kFaultStarted,
