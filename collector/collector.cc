@@ -15,6 +15,7 @@
 #include "base/event.h"
 #include "base/status.h"
 #include "collector/authority_table.h"
+#include "collector/cannot_listen.h"
 
 namespace faultline {
 namespace {
@@ -34,21 +35,6 @@ void SetChannelArguments(grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 256);
   // Two collectors must not share a port by accident.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-}
-
-// gRPC says no more than that it did not work.
-absl::Status CannotListen(const std::string& listen) {
-  if (absl::StartsWith(listen, "unix:")) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", listen,
-                     ": the folder of the socket must exist, be writable for this user, and the "
-                     "path have at most 107 bytes"));
-  }
-  return absl::UnavailableError(absl::StrCat(
-      "cannot listen on ", listen,
-      ": another program, perhaps another faultline-collector, has the address (`ss -ltnp` shows "
-      "which), or it is none that this user may take, as ports below 1024 are; choose another with "
-      "--listen, e.g. --listen 127.0.0.1:0"));
 }
 
 // Credentials of the socket; secured, with the check of who may call what.
