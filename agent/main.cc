@@ -128,7 +128,8 @@ int Main(int argc, char** argv) {
   if (!options.ok()) {
     if (absl::IsCancelled(options.status())) return 0;
     if (!options.status().message().empty()) LogError(options.status().message());
-    return kUsage;
+    // Certificates may come, so the service is to try again; a wrong option stays wrong.
+    return absl::IsFailedPrecondition(options.status()) ? kFailed : kUsage;
   }
   if (options->metrics_doc) {
     std::cout << MetricsMarkdown();
