@@ -48,7 +48,12 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
                               "loopback too. Beyond loopback without it: ",
                               kTlsFolder))
       ->type_name("DIR");
-  app.add_option("--state-dir", options.state_dir, "Directory of the store; made if missing")
+  app.add_option(
+         "--state-dir", options.state_dir,
+         "Directory of the store; made if missing. As a service the collector can write to "
+         "/var/lib/faultline-collector alone: for another one, which has to be there and be "
+         "faultline-collector's, `systemctl edit faultline-collector` and put [Service] "
+         "and, below it, ReadWritePaths=DIR")
       ->type_name("DIR")
       ->capture_default_str();
   app.add_option("--address-file", options.address_file,

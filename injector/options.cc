@@ -58,7 +58,8 @@ std::string CheckCgroup(const std::string& path) {
 }
 
 void AddPlaces(CLI::App& app, InjectorOptions& options) {
-  constexpr const char* kGroup = "Places";
+  // The units that undo, and the removal of the package, look where these are by default.
+  constexpr const char* kGroup = "Places, on the command line only";
   app.add_option("--state-dir", options.state_dir,
                  "Journal, halt and lock; one injector at a time. Made if missing")
       ->type_name("DIR")
@@ -81,6 +82,9 @@ void AddPlaces(CLI::App& app, InjectorOptions& options) {
                  "or in ../libexec/faultline")
       ->type_name("FILE")
       ->group(kGroup);
+  for (const char* place : {"--state-dir", "--run-dir", "--bpffs", "--helper"}) {
+    app.get_option(place)->configurable(false);
+  }
 }
 
 void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duration) {

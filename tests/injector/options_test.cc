@@ -51,5 +51,16 @@ TEST_F(InjectorOptionsTest, WhatUndoesBearsABrokenFile_TheServiceDoesNot) {
   EXPECT_EQ(Parse("--undo")->max_faults, 7);
 }
 
+// What undoes, and the removal of the package, must find what the service left.
+TEST_F(InjectorOptionsTest, PlacesAreNoMatterOfTheFile) {
+  for (const char* place : {"state-dir", "run-dir", "bpffs", "helper"}) {
+    Write(std::string(place) + ": /elsewhere\n");
+    EXPECT_FALSE(Parse().has_value()) << place;
+    EXPECT_EQ(exit_code_, 2);
+  }
+  Write("max-faults: 7\n");
+  EXPECT_EQ(Parse()->max_faults, 7);
+}
+
 }  // namespace
 }  // namespace faultline
