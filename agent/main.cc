@@ -7,6 +7,7 @@
 #include <csignal>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
@@ -20,6 +21,7 @@
 #include "agent/options.h"
 #include "agent/uplink/outbox.h"
 #include "agent/uplink/uplink.h"
+#include "base/certificate_watch.h"
 #include "base/credentials.h"
 #include "base/event.h"
 #include "base/log.h"
@@ -61,17 +63,6 @@ int Check(const Sampler& sampler, const AgentOptions& options) {
   return options.strict && !EveryMetricAvailable(sampler.schema()) ? kFailed : 0;
 }
 
-// A node's clock may be what is wrong, and a new certificate on its way: no reason not to sample.
-void WarnOfTime(const AgentOptions& options) {
-  if (!NeedsTls(options.collector, options.tls)) return;
-  const auto own = ReadOwnCertificate(options.tls, Role::kNode);
-  const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
-  if (!timely.ok()) {
-    LogEvent(Event::kCertificateTime, {{kReasonField, timely.message()}}, timely.message(),
-             "; until then no collector will answer");
-  }
-}
-
 int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
           Supervisor* supervisor) {
   Outbox outbox(RandomEpoch(), static_cast<size_t>(options.buffer_bytes));
@@ -86,11 +77,18 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
     LogError(credentials.status().message());
     return kFailed;
   }
-  WarnOfTime(options);
+  // A node's clock may be what is wrong, and a new certificate on its way: no reason not to sample.
+  std::optional<CertificateWatch> certificate;
+  if (NeedsTls(options.collector, options.tls)) {
+    certificate.emplace(options.tls, Role::kNode, "until then no collector will answer");
+  }
   InjectorLink injector(options.injector);
   Uplink uplink(
       options.collector, hello, &outbox,
-      [&injector](const v1::Command& command) { return injector.Call(command); }, *credentials);
+      [&injector](const v1::Command& command) { return injector.Call(command); }, *credentials,
+      [&certificate] {
+        if (certificate.has_value()) certificate->Look(absl::Now());
+      });
   injector.Start([&uplink](const v1::FaultState& state) { uplink.Tell(state); });
   // So that the first tick knows of an injector that is there.
   injector.AwaitFirstTry(kInjectorNs);

@@ -112,7 +112,8 @@ constexpr std::array kEventKinds{
               "Nothing could be stored; nodes keep what they have and send it again."},
     EventKind{Event::kCertificateTime, "certificate_time", "1f4611a84f0240a788d9f7e2aec8e63b",
               Severity::kWarning, "agent, collector", "FAULTLINE_REASON",
-              "The program's own certificate is expired, or not yet valid."},
+              "The program's own certificate is expired, not yet valid, not readable any more, or ends "
+              "within 14 days; looked at every hour, said once per state."},
     EventKind{Event::kStopping, "stopping", "56f8f53e24bb4278a92b8d70aeaa05d1", Severity::kInfo,
               "agent, injector, collector", "", "The program was asked to end."},
 };

@@ -10,9 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "base/credentials.h"
-#include "base/event.h"
 #include "base/status.h"
 #include "collector/authority_table.h"
 #include "collector/cannot_listen.h"
@@ -43,14 +41,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Secured(const Collector
   if (!credentials.ok()) {
     return WithContext(credentials.status(), absl::StrCat("--listen ", options.listen));
   }
-  if (!NeedsTls(options.listen, options.tls)) return credentials;
-  (*credentials)->SetAuthMetadataProcessor(NewAuthorityCheck());
-  const auto own = ReadOwnCertificate(options.tls, Role::kCollector);
-  // The time may be what is wrong, or a new certificate on its way.
-  const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
-  if (!timely.ok()) {
-    LogEvent(Event::kCertificateTime, {{kReasonField, timely.message()}}, timely.message(),
-             "; until then nobody can connect");
+  if (NeedsTls(options.listen, options.tls)) {
+    (*credentials)->SetAuthMetadataProcessor(NewAuthorityCheck());
   }
   return credentials;
 }
@@ -96,6 +88,10 @@ absl::Status Collector::Listen(const CollectorOptions& options) {
   if (!options.listen.empty()) {
     const auto credentials = Secured(options);
     if (!credentials.ok()) return credentials.status();
+    // The time may be what is wrong, or a new certificate on its way: no reason not to listen.
+    if (NeedsTls(options.listen, options.tls)) {
+      certificate_.emplace(options.tls, Role::kCollector, "until then nobody can connect");
+    }
     builder.AddListeningPort(options.listen, *credentials, &port);
   }
   builder.RegisterService(ingest_.get());

@@ -36,9 +36,6 @@ constexpr std::array<Bounds, 2> kBounds{{
     {kCollector, 1024 * kMib, 64 * kMib},
 }};
 
-// A certificate that is to be renewed now.
-constexpr absl::Duration kSoon = absl::Hours(24 * 14);
-
 // `path` or the nearest folder above it that this user can see.
 std::string Nearest(std::string path) {
   while (path.size() > 1 && ::access(path.c_str(), F_OK) != 0) {
@@ -157,7 +154,7 @@ Verdict Certificates(const Site& site, const Check& check) {
   const std::string who = absl::StrCat(RoleWord(own->peer.role), " ", own->peer.name);
   const std::string found =
       absl::StrCat(who, ", valid for ", absl::ToInt64Hours(left) / 24, " more days");
-  if (left >= kSoon) return {State::kOk, found, ""};
+  if (left >= kRenewBefore) return {State::kOk, found, ""};
   return {State::kWarn, found,
           absl::StrCat("where the authority is: `faultline tls ", who,
                        " --renew`; then copy the folder here, no restart is needed")};

@@ -13,9 +13,12 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "agent/uplink/uplink.h"
+#include "base/certificate_watch.h"
 #include "base/credentials.h"
 #include "base/log.h"
 #include "cli/authority.h"
@@ -263,6 +266,31 @@ TEST_F(TransportTest, OwnFolderIsReadBeforeItIsUsed) {
                   .ok());
   EXPECT_THAT(std::string(ReadOwnCertificate(Tls("foreign"), Role::kOperator).status().message()),
               testing::HasSubstr("is not of the authority"));
+}
+
+// Once per state, whatever the number of looks.
+TEST_F(TransportTest, CertificateWatchTellsTheEndBeforeAndAfterIt) {
+  Write("node", {Role::kNode, "n1"}, authority_, {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 20)});
+  testing::internal::CaptureStderr();
+  {
+    CertificateWatch watch(Tls("node"), Role::kNode, "nobody answers");
+    watch.Look(absl::Now() + absl::Hours(24 * 5));
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  {
+    CertificateWatch watch(Tls("node"), Role::kNode, "nobody answers");
+    for (const int day : {7, 8, 19, 21, 22}) watch.Look(absl::Now() + absl::Hours(24 * day));
+    Write("node", {Role::kNode, "n1"}, authority_, {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 40)});
+    watch.Look(absl::Now() + absl::Hours(24 * 22));
+    watch.Look(absl::Now() + absl::Hours(24 * 30));
+  }
+  const std::vector<std::string> lines =
+      absl::StrSplit(testing::internal::GetCapturedStderr(), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_THAT(lines[0], testing::HasSubstr("`faultline tls node n1 --renew`"));
+  EXPECT_THAT(lines[1], testing::HasSubstr("expired on"));
+  EXPECT_THAT(lines[2], testing::HasSubstr("ends on"));
 }
 
 TEST(Transport, CollectorRefusesToListenOffLoopbackWithoutCertificates) {
