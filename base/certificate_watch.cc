@@ -38,8 +38,10 @@ void CertificateWatch::Look(absl::Time now) {
   if (!own.ok()) {
     state = "unread";
   } else if (soon || !timely.ok()) {
-    state = absl::StrCat(soon ? "soon" : now < own->begin ? "early" : "late", " ",
-                         absl::ToUnixSeconds(own->end));
+    state = absl::StrCat(soon               ? "soon"
+                         : now < own->begin ? "early"
+                                            : "late",
+                         " ", absl::ToUnixSeconds(own->end));
   }
   {
     const std::lock_guard lock(mutex_);
@@ -48,9 +50,10 @@ void CertificateWatch::Look(absl::Time now) {
   if (!timely.ok()) return LogTime(timely.message(), loss_);
   if (!soon) return;
   const std::string who = absl::StrCat(RoleWord(role_), " ", own->peer.name);
-  LogTime(absl::StrCat("the certificate of ", who, " ends on ",
-                       absl::FormatTime(own->end, absl::UTCTimeZone())),
-          absl::StrCat("`faultline tls ", who, " --renew` makes a new one, which needs no restart"));
+  LogTime(
+      absl::StrCat("the certificate of ", who, " ends on ",
+                   absl::FormatTime(own->end, absl::UTCTimeZone())),
+      absl::StrCat("`faultline tls ", who, " --renew` makes a new one, which needs no restart"));
 }
 
 }  // namespace faultline

@@ -170,6 +170,24 @@ TEST_F(TransportTest, RefusesANodesCertificateForWhatOperatorsDo) {
   }
 }
 
+TEST_F(TransportTest, CommandsAndDenialsAreLoggedWithTheirCaller) {
+  Write("node", {Role::kNode, "n1"}, authority_);
+  Write("operator", {Role::kOperator, "o"}, authority_);
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(Halt(Dial("operator", Role::kOperator)).ok());
+  EXPECT_TRUE(ListRuns(Dial("operator", Role::kOperator)).ok());
+  const auto thief = Dial("node", Role::kNode);
+  for (int i = 0; i < 50; ++i) EXPECT_FALSE(Halt(thief).ok());
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, testing::HasSubstr("operator o calls /faultline.v1.Faults/Halt\n"));
+  EXPECT_THAT(log, testing::Not(testing::HasSubstr("ListRuns")));
+  EXPECT_THAT(log, testing::HasSubstr("denied: /faultline.v1.Faults/Halt needs an operator's "
+                                      "certificate; this one is of node n1"));
+  // Who calls again and again fills no log.
+  const std::vector<std::string> lines = absl::StrSplit(log, '\n', absl::SkipEmpty());
+  EXPECT_EQ(lines.size(), 11u);
+}
+
 TEST_F(TransportTest, RefusesWrongExpiredAndMissingCertificates) {
   const Peer peer{Role::kOperator, "o"};
   const Credential good = Issue(authority_, peer, Valid());
@@ -270,7 +288,8 @@ TEST_F(TransportTest, OwnFolderIsReadBeforeItIsUsed) {
 
 // Once per state, whatever the number of looks.
 TEST_F(TransportTest, CertificateWatchTellsTheEndBeforeAndAfterIt) {
-  Write("node", {Role::kNode, "n1"}, authority_, {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 20)});
+  Write("node", {Role::kNode, "n1"}, authority_,
+        {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 20)});
   testing::internal::CaptureStderr();
   {
     CertificateWatch watch(Tls("node"), Role::kNode, "nobody answers");
@@ -281,7 +300,8 @@ TEST_F(TransportTest, CertificateWatchTellsTheEndBeforeAndAfterIt) {
   {
     CertificateWatch watch(Tls("node"), Role::kNode, "nobody answers");
     for (const int day : {7, 8, 19, 21, 22}) watch.Look(absl::Now() + absl::Hours(24 * day));
-    Write("node", {Role::kNode, "n1"}, authority_, {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 40)});
+    Write("node", {Role::kNode, "n1"}, authority_,
+          {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 40)});
     watch.Look(absl::Now() + absl::Hours(24 * 22));
     watch.Look(absl::Now() + absl::Hours(24 * 30));
   }
