@@ -24,14 +24,21 @@ void Print(int fd, const std::string& text) {
   [[maybe_unused]] const ssize_t written = ::write(fd, text.data(), text.size());
 }
 
-// Until a signal comes the supervisor hears of us each time that the store's writer has answered.
+// A full disk is not mended by a restart, which would only cut off who reads and exports: nodes
+// keep what they have, and store_failed says what is wrong.
+bool IsAtWork(const absl::Status& committed) {
+  return committed.ok() || absl::IsResourceExhausted(committed);
+}
+
+// Until a signal comes the supervisor hears of us each time that the store's writer has committed.
 void WaitForSignal(const sigset_t& stop, faultline::Store& store,
                    faultline::Supervisor* supervisor) {
   const std::int64_t every_ns = supervisor->alive_every_ns();
   const timespec every{every_ns / faultline::kNsPerSecond, every_ns % faultline::kNsPerSecond};
   while (::sigtimedwait(&stop, nullptr, every_ns == 0 ? nullptr : &every) < 0) {
     if (errno == EINTR) continue;
-    store.Probe([supervisor](const absl::Status& /*written*/) {
+    store.Probe([supervisor](const absl::Status& committed) {
+      if (!IsAtWork(committed)) return;
       supervisor->Alive(faultline::Clock::System().Now().boottime_ns);
     });
   }
