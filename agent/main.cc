@@ -25,6 +25,7 @@
 #include "base/credentials.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "base/supervisor.h"
 
 namespace faultline {
@@ -36,6 +37,9 @@ constexpr int kUsage = 2;
 
 // How long the last batches may take to reach the collector after the loop has ended.
 constexpr std::int64_t kDrainNs = 2 * kNsPerSecond;
+
+// What it takes beside the samples that wait: docs/figures.md.
+constexpr std::int64_t kRestBytes = std::int64_t{64} << 20;
 
 // How long the first tick waits for the first word of the injector.
 constexpr std::int64_t kInjectorNs = 2 * kNsPerSecond;
@@ -154,6 +158,7 @@ int Main(int argc, char** argv) {
     LogError("--strict: not every metric is available here; faultline-agent --check lists them");
     return kFailed;
   }
+  WarnOfMemory("--buffer-bytes", options->buffer_bytes, kRestBytes, OwnMemoryMax());
   return Serve(*options, sampler->get(), &signals, &supervisor);
 }
 

@@ -12,12 +12,16 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "base/supervisor.h"
 #include "collector/address_file.h"
 #include "collector/collector.h"
 #include "collector/options.h"
 
 namespace {
+
+// What it takes beside what gRPC buffers: the store's cache, batches that are parsed, an export.
+constexpr std::int64_t kRestBytes = std::int64_t{128} << 20;
 
 void Print(int fd, const std::string& text) {
   // A closed stdout is not our trouble.
@@ -60,6 +64,8 @@ int main(int argc, char** argv) {
   faultline::KeepGrpcQuiet();
   // What nodes tell is for the collector and its group.
   ::umask(0027);
+  faultline::WarnOfMemory("--grpc-memory", options->grpc_memory_bytes, kRestBytes,
+                          faultline::OwnMemoryMax());
   // Outlives the collector, whose writer speaks to it.
   faultline::Supervisor supervisor = faultline::Supervisor::FromEnvironment();
   // Before any thread exists, so that all of them leave the signals to us.

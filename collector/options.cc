@@ -60,7 +60,10 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
                  "File that the address taken is written to")
       ->type_name("FILE");
   app.add_option("--grpc-memory", options.grpc_memory_bytes,
-                 "Bound on the network buffers of all connections, bytes")
+
+                 "Bound on the network buffers of all connections, bytes. The service may take 512 "
+                 "MiB in all: more than 384 MiB needs another MemoryMax= (`systemctl edit "
+                 "faultline-collector`)")
       ->type_name("BYTES")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{16} << 20, std::int64_t{64} << 30).description(""));
