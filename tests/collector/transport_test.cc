@@ -288,7 +288,10 @@ TEST_F(TransportTest, OwnFolderIsReadBeforeItIsUsed) {
 
 // Once per state, whatever the number of looks.
 TEST_F(TransportTest, CertificateWatchTellsTheEndBeforeAndAfterIt) {
-  Write("node", {Role::kNode, "n1"}, authority_,
+  const auto lasting =
+      Authority::Make({absl::Now() - absl::Hours(3), absl::Now() + absl::Hours(24 * 90)});
+  ASSERT_TRUE(lasting.ok()) << lasting.status();
+  Write("node", {Role::kNode, "n1"}, *lasting,
         {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 20)});
   testing::internal::CaptureStderr();
   {
@@ -300,7 +303,7 @@ TEST_F(TransportTest, CertificateWatchTellsTheEndBeforeAndAfterIt) {
   {
     CertificateWatch watch(Tls("node"), Role::kNode, "nobody answers");
     for (const int day : {7, 8, 19, 21, 22}) watch.Look(absl::Now() + absl::Hours(24 * day));
-    Write("node", {Role::kNode, "n1"}, authority_,
+    Write("node", {Role::kNode, "n1"}, *lasting,
           {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 40)});
     watch.Look(absl::Now() + absl::Hours(24 * 22));
     watch.Look(absl::Now() + absl::Hours(24 * 30));
