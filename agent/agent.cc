@@ -55,7 +55,8 @@ void Agent::SampleOnce(const TickSchedule::Tick& tick) {
   const Instant end = parts_.clock->Now();
   frame->set_end_boottime_ns(end.boottime_ns);
   frame->set_realtime_offset_ns(end.realtime_ns - end.boottime_ns);
-  labels_.Fill(faults, sight == Sight::kSeen, frame, &batch);
+  // Where none is, all is known of the faults that there are: they are over.
+  labels_.Fill(faults, sight == Sight::kSeen || sight == Sight::kAbsent, frame, &batch);
   NoteInjector(sight, &batch);
   window_begin_ns_ = end.boottime_ns;
   parts_.outbox->Put(batch);
@@ -82,9 +83,9 @@ void Agent::NoteSchedule(const TickSchedule::Tick& tick, v1::Batch* batch) {
            " ticks were not sampled");
 }
 
-// Seen at a tick: from its end on. Lost: from the beginning of the first window at whose end it was
-// not seen on, as all that is known is that it was there, or not yet looked for, at the tick
-// before. Late once and then seen it was busy, and has told what was.
+// Seen or absent at a tick: from its end on. Lost: from the beginning of the first window at whose
+// end it was not seen on, as all that is known is that it was there, or not yet looked for, at the
+// tick before. Late once and then seen it was busy, and has told what was.
 void Agent::NoteInjector(Sight sight, v1::Batch* batch) {
   if (!parts_.watches_injector) return;
   const v1::Frame& frame = batch->frames(0);
@@ -93,13 +94,20 @@ void Agent::NoteInjector(Sight sight, v1::Batch* batch) {
     return;
   }
   const std::int64_t late_ns = std::exchange(injector_late_ns_, 0);
-  const bool connected = sight == Sight::kSeen;
-  if (connected == injector_connected_) return;
-  const bool first = !injector_connected_.has_value();
-  injector_connected_ = connected;
-  if (connected) {
+  if (sight == injector_) return;
+  const bool first = !injector_.has_value();
+  injector_ = sight;
+  if (sight == Sight::kSeen) {
     AddEvent(batch, frame.end_boottime_ns(), "injector_found", "the injector answers");
     LogEvent(Event::kInjectorFound, {}, "injector: it answers");
+    return;
+  }
+  if (sight == Sight::kAbsent) {
+    AddEvent(batch, frame.end_boottime_ns(), "injector_absent",
+             "no injector is there, and none left a fault");
+    LogEvent(Event::kInjectorAbsent, {},
+             "injector: none is there, and none left a fault: until one starts, this node takes "
+             "none");
     return;
   }
   const std::string detail = first ? "the injector has not answered since the agent began"

@@ -28,7 +28,7 @@ struct AgentParts {
   std::function<std::vector<v1::FaultState>(bool behind, Sight* sight)> faults;
   // Called after each batch was put into the outbox.
   std::function<void()> on_batch;
-  // This node has an injector: windows in which it does not answer are told as such.
+  // This node may have an injector: windows in which it does not answer are told as such.
   bool watches_injector = false;
 };
 
@@ -50,8 +50,8 @@ class Agent {
   Labels labels_;
   std::int64_t window_begin_ns_ = 0;
   bool started_ = false;
-  // As it was last told; unset until the first tick.
-  std::optional<bool> injector_connected_;
+  // As it was last told, never late; unset until the first tick.
+  std::optional<Sight> injector_;
   // Begin of the first window at whose end its answer was late; 0: it is not late.
   std::int64_t injector_late_ns_ = 0;
 };

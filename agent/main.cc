@@ -7,6 +7,7 @@
 #include <csignal>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
@@ -20,9 +21,11 @@
 #include "agent/options.h"
 #include "agent/uplink/outbox.h"
 #include "agent/uplink/uplink.h"
+#include "base/certificate_watch.h"
 #include "base/credentials.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "base/supervisor.h"
 
 namespace faultline {
@@ -34,6 +37,9 @@ constexpr int kUsage = 2;
 
 // How long the last batches may take to reach the collector after the loop has ended.
 constexpr std::int64_t kDrainNs = 2 * kNsPerSecond;
+
+// What it takes beside the samples that wait: docs/figures.md.
+constexpr std::int64_t kRestBytes = std::int64_t{64} << 20;
 
 // How long the first tick waits for the first word of the injector.
 constexpr std::int64_t kInjectorNs = 2 * kNsPerSecond;
@@ -61,17 +67,6 @@ int Check(const Sampler& sampler, const AgentOptions& options) {
   return options.strict && !EveryMetricAvailable(sampler.schema()) ? kFailed : 0;
 }
 
-// A node's clock may be what is wrong, and a new certificate on its way: no reason not to sample.
-void WarnOfTime(const AgentOptions& options) {
-  if (!NeedsTls(options.collector, options.tls)) return;
-  const auto own = ReadOwnCertificate(options.tls, Role::kNode);
-  const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
-  if (!timely.ok()) {
-    LogEvent(Event::kCertificateTime, {{kReasonField, timely.message()}}, timely.message(),
-             "; until then no collector will answer");
-  }
-}
-
 int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
           Supervisor* supervisor) {
   Outbox outbox(RandomEpoch(), static_cast<size_t>(options.buffer_bytes));
@@ -86,11 +81,18 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
     LogError(credentials.status().message());
     return kFailed;
   }
-  WarnOfTime(options);
+  // A node's clock may be what is wrong, and a new certificate on its way: no reason not to sample.
+  std::optional<CertificateWatch> certificate;
+  if (NeedsTls(options.collector, options.tls)) {
+    certificate.emplace(options.tls, Role::kNode, "until then no collector will answer");
+  }
   InjectorLink injector(options.injector);
   Uplink uplink(
       options.collector, hello, &outbox,
-      [&injector](const v1::Command& command) { return injector.Call(command); }, *credentials);
+      [&injector](const v1::Command& command) { return injector.Call(command); }, *credentials,
+      [&certificate] {
+        if (certificate.has_value()) certificate->Look(absl::Now());
+      });
   injector.Start([&uplink](const v1::FaultState& state) { uplink.Tell(state); });
   // So that the first tick knows of an injector that is there.
   injector.AwaitFirstTry(kInjectorNs);
@@ -128,7 +130,8 @@ int Main(int argc, char** argv) {
   if (!options.ok()) {
     if (absl::IsCancelled(options.status())) return 0;
     if (!options.status().message().empty()) LogError(options.status().message());
-    return kUsage;
+    // Certificates may come, so the service is to try again; a wrong option stays wrong.
+    return absl::IsFailedPrecondition(options.status()) ? kFailed : kUsage;
   }
   if (options->metrics_doc) {
     std::cout << MetricsMarkdown();
@@ -155,6 +158,7 @@ int Main(int argc, char** argv) {
     LogError("--strict: not every metric is available here; faultline-agent --check lists them");
     return kFailed;
   }
+  WarnOfMemory("--buffer-bytes", options->buffer_bytes, kRestBytes, OwnMemoryMax());
   return Serve(*options, sampler->get(), &signals, &supervisor);
 }
 

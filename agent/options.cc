@@ -102,7 +102,8 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
   app.add_option(
          "--buffer-bytes", options.buffer_bytes,
          "most bytes of samples kept in memory while the collector is away, 64 KiB to 1 GiB; "
-         "what is dropped then is told as a gap")
+         "what is dropped then is told as a gap. The service may take 192 MiB in all: more than "
+         "128 MiB needs another MemoryMax= (`systemctl edit faultline-agent`)")
       ->type_name("BYTES")
       ->capture_default_str()
       ->check(CLI::Range(1 << 16, 1 << 30).description(""));

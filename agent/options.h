@@ -37,6 +37,8 @@ struct AgentOptions {
 };
 
 // Cancelled: help or version was asked for and has been printed. InvalidArgument: what is wrong.
+// FailedPrecondition: nothing is wrong with the options, but the certificates are missing or unfit
+// that they ask for; they may come.
 absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv);
 
 }  // namespace faultline

@@ -190,17 +190,19 @@ class Taking {
   std::vector<std::string> errors_;
 };
 
-void TakeFile(CLI::App* app, const std::string& path) {
+// Its errors; one that cannot be read is one.
+std::vector<std::string> ReadAndTake(CLI::App* app, const std::string& path) {
   std::ifstream file(path);
   int error = file.is_open() ? 0 : errno;
   if (std::error_code code; std::filesystem::is_directory(path, code)) error = EISDIR;
-  if (error != 0) {
-    throw CLI::ConfigError(absl::StrCat(kConfig, " ", path, ": ", std::strerror(error)),
-                           CLI::ExitCodes::ConfigError);
-  }
+  if (error != 0) return {absl::StrCat(kConfig, " ", path, ": ", std::strerror(error))};
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const std::vector<std::string> errors = TakeConfig(app, path, text);
-  if (errors.empty()) return;
+  return TakeConfig(app, path, text);
+}
+
+void TakeFile(CLI::App* app, const std::string& path, const BearErrors& bear) {
+  const std::vector<std::string> errors = ReadAndTake(app, path);
+  if (errors.empty() || (bear && bear(errors))) return;
   throw CLI::ConfigError(absl::StrJoin(errors, "\n"), CLI::ExitCodes::ConfigError);
 }
 
@@ -246,7 +248,7 @@ std::optional<std::string> ConfigValue(const std::string& text, const std::strin
 
 bool HasConfigFile(const CLI::App& app) { return app.get_option(kConfig)->count() != 0; }
 
-void AddConfigFile(CLI::App* app) {
+void AddConfigFile(CLI::App* app, const BearErrors& bear) {
   const CLI::Option* const file =
       app->add_option(kConfig,
                       "YAML file with values of these options, by their long names; the "
@@ -259,8 +261,8 @@ void AddConfigFile(CLI::App* app) {
          kSample, [app] { throw CLI::CallForVersion(SampleConfig(*app), 0); },
          "print a file for --config that explains every key and sets none, and exit")
       ->configurable(false);
-  app->callback([app, file, check] {
-    if (file->count() != 0) TakeFile(app, file->results()[0]);
+  app->callback([app, file, check, bear] {
+    if (file->count() != 0) TakeFile(app, file->results()[0], check->count() != 0 ? nullptr : bear);
     if (check->count() == 0) return;
     if (file->count() == 0) {
       throw CLI::RequiresError(kCheck, kConfig);

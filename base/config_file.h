@@ -7,19 +7,25 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace faultline {
 
+// Asked when a file, named by the command line that has been read, has errors. True: they are taken
+// note of, what could be read of the file counts, and the program goes on.
+using BearErrors = std::function<bool(const std::vector<std::string>& errors)>;
+
 // Adds --config FILE, --check-config and --sample-config to a complete `app`, which takes the
 // file's values at the end of app.parse: CLI::ConfigError holds every error of the file; after
 // --check-config a good file throws CLI::CallForVersion with a sentence, which app.exit prints,
 // --sample-config with SampleConfig. Without --config no file is read. Values are checked by the
 // validators of their options, and paths (type DIR or FILE) begin with a /, and a value ends on the
-// line that it begins on. Options that are not configurable() cannot be in a file.
-void AddConfigFile(CLI::App* app);
+// line that it begins on. Options that are not configurable() cannot be in a file. --check-config
+// bears nothing.
+void AddConfigFile(CLI::App* app, const BearErrors& bear = nullptr);
 
 // True if `app` was given --config.
 bool HasConfigFile(const CLI::App& app);

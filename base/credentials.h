@@ -30,6 +30,9 @@ struct TlsOptions {
   unsigned int refresh_s = 10;
 };
 
+// How long before its end a certificate is to be renewed.
+inline constexpr absl::Duration kRenewBefore = absl::Hours(24 * 14);
+
 // What the folder's certificate says.
 struct OwnCertificate {
   Peer peer;

@@ -39,6 +39,9 @@ constexpr std::array kEventKinds{
               "The node's injector does not answer: labels are unknown until it does."},
     EventKind{Event::kInjectorFound, "injector_found", "7bf80f45d90c4f57bb429720cc5e47a7",
               Severity::kInfo, "agent", "", "The node's injector answers."},
+    EventKind{Event::kInjectorAbsent, "injector_absent", "bcb5f693de0054007e0b184286aa170d",
+              Severity::kInfo, "agent", "",
+              "No injector has run since boot, or it ended with all undone: no fault is in force."},
     EventKind{Event::kInjectorReady, "injector_ready", "9507615b6bc647cfbb9089baad8405f9",
               Severity::kInfo, "injector", "", "The journal is replayed and both sockets listen."},
     EventKind{Event::kJournalReplayed, "journal_replayed", "a846227475ad4421bd9b21df44da838c",
@@ -107,9 +110,23 @@ constexpr std::array kEventKinds{
     EventKind{Event::kStoreFailed, "store_failed", "5ddc26c254bd4af08e4b3f15d66245c7",
               Severity::kError, "collector", "FAULTLINE_REASON",
               "Nothing could be stored; nodes keep what they have and send it again."},
-    EventKind{Event::kCertificateTime, "certificate_time", "1f4611a84f0240a788d9f7e2aec8e63b",
-              Severity::kWarning, "agent, collector", "FAULTLINE_REASON",
-              "The program's own certificate is expired, or not yet valid."},
+    EventKind{
+        Event::kCallDenied, "call_denied", "842382e2340c051f2908c3fa97ad3ebd", Severity::kWarning,
+        "collector",
+        "FAULTLINE_METHOD FAULTLINE_ROLE FAULTLINE_PEER FAULTLINE_REASON FAULTLINE_COUNT",
+        "A call over TLS was refused: its certificate is of nobody, or of somebody who may not "
+        "make it. At most 10 in a minute are told; the count is of those before it that were "
+        "not."},
+    EventKind{
+        Event::kCommandTaken, "command_taken", "489348bcd6fd6a66009decf0abc31b3e", Severity::kInfo,
+        "collector", "FAULTLINE_METHOD FAULTLINE_ROLE FAULTLINE_PEER",
+        "A call over TLS that changes something was let through: of a fault, a run or a halt. "
+        "What became of it the injector tells."},
+    EventKind{
+        Event::kCertificateTime, "certificate_time", "1f4611a84f0240a788d9f7e2aec8e63b",
+        Severity::kWarning, "agent, collector", "FAULTLINE_REASON",
+        "The program's own certificate is expired, not yet valid, not readable any more, or ends "
+        "within 14 days; looked at every hour, said once per state."},
     EventKind{Event::kStopping, "stopping", "56f8f53e24bb4278a92b8d70aeaa05d1", Severity::kInfo,
               "agent, injector, collector", "", "The program was asked to end."},
 };

@@ -24,6 +24,7 @@ enum class Event : std::uint8_t {
   kSamplesLost,
   kInjectorLost,
   kInjectorFound,
+  kInjectorAbsent,
   kInjectorReady,
   kJournalReplayed,
   kFaultStarted,
@@ -45,6 +46,8 @@ enum class Event : std::uint8_t {
   kBatchRejected,
   kSequenceHole,
   kStoreFailed,
+  kCallDenied,
+  kCommandTaken,
   kCertificateTime,
   kStopping,
 };
@@ -75,6 +78,10 @@ inline constexpr char kAddressField[] = "FAULTLINE_ADDRESS";
 inline constexpr char kSequenceField[] = "FAULTLINE_SEQUENCE";
 inline constexpr char kCountField[] = "FAULTLINE_COUNT";
 inline constexpr char kPidField[] = "FAULTLINE_PID";
+// Of a call over TLS: what was called, and whose certificate the caller has.
+inline constexpr char kMethodField[] = "FAULTLINE_METHOD";
+inline constexpr char kRoleField[] = "FAULTLINE_ROLE";
+inline constexpr char kPeerField[] = "FAULTLINE_PEER";
 
 // Logs a line as an event of `event`, with the severity of its row. Fields beyond those of the row
 // are a mistake.

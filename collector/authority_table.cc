@@ -3,10 +3,18 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/clock.h"
+#include "base/event.h"
 #include "base/status.h"
 
 namespace faultline {
@@ -14,31 +22,78 @@ namespace {
 
 // A collector's certificate may call nothing: it is there to be called.
 constexpr std::array<AuthorityRow, 16> kTable{{
-    // method                                             node   operator
-    {"/faultline.v1.Ingest/Stream", true, false},
-    {"/faultline.v1.Faults/GetCapabilities", false, true},
-    {"/faultline.v1.Faults/Validate", false, true},
-    {"/faultline.v1.Faults/Start", false, true},
-    {"/faultline.v1.Faults/Stop", false, true},
-    {"/faultline.v1.Faults/Halt", false, true},
+    // method                                             node   operator command
+    {"/faultline.v1.Ingest/Stream", true, false, false},
+    {"/faultline.v1.Faults/GetCapabilities", false, true, false},
+    {"/faultline.v1.Faults/Validate", false, true, false},
+    {"/faultline.v1.Faults/Start", false, true, true},
+    {"/faultline.v1.Faults/Stop", false, true, true},
+    {"/faultline.v1.Faults/Halt", false, true, true},
     // Refused by the service, which says where a halt is released.
-    {"/faultline.v1.Faults/Release", false, true},
-    {"/faultline.v1.Faults/List", false, true},
-    {"/faultline.v1.Faults/Watch", false, true},
+    {"/faultline.v1.Faults/Release", false, true, false},
+    {"/faultline.v1.Faults/List", false, true, false},
+    {"/faultline.v1.Faults/Watch", false, true, false},
     // What other nodes are and did is no node's business.
-    {"/faultline.v1.Nodes/ListNodes", false, true},
-    {"/faultline.v1.Runs/StartRun", false, true},
-    {"/faultline.v1.Runs/StopRun", false, true},
-    {"/faultline.v1.Runs/ListRuns", false, true},
-    {"/faultline.v1.Datasets/Export", false, true},
+    {"/faultline.v1.Nodes/ListNodes", false, true, false},
+    {"/faultline.v1.Runs/StartRun", false, true, true},
+    {"/faultline.v1.Runs/StopRun", false, true, true},
+    {"/faultline.v1.Runs/ListRuns", false, true, false},
+    {"/faultline.v1.Datasets/Export", false, true, false},
     // How a node finds out whether it may speak to this collector at all.
-    {"/grpc.health.v1.Health/*", true, true},
-    {"/grpc.reflection.v1alpha.ServerReflection/*", false, true},
+    {"/grpc.health.v1.Health/*", true, true, false},
+    {"/grpc.reflection.v1alpha.ServerReflection/*", false, true, false},
 }};
 
 bool Means(absl::string_view row, absl::string_view method) {
   return absl::ConsumeSuffix(&row, "*") ? absl::StartsWith(method, row) : row == method;
 }
+
+const AuthorityRow* RowOf(absl::string_view method) {
+  const auto row = std::find_if(kTable.begin(), kTable.end(), [&](const AuthorityRow& candidate) {
+    return Means(candidate.method, method);
+  });
+  return row == kTable.end() ? nullptr : &*row;
+}
+
+// Who is refused may call again at once; the log must not be what suffers.
+class DenialLog {
+ public:
+  void Tell(const absl::StatusOr<Peer>& peer, const std::string& method, const absl::Status& why)
+      ABSL_LOCKS_EXCLUDED(mutex_) {
+    std::int64_t untold = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      const std::int64_t now_ns = Clock::System().Now().boottime_ns;
+      if (now_ns - begin_ns_ >= kMinuteNs) {
+        begin_ns_ = now_ns;
+        told_ = 0;
+      }
+      if (told_ == kToldPerMinute) {
+        ++untold_;
+        return;
+      }
+      ++told_;
+      untold = std::exchange(untold_, 0);
+    }
+    LogEvent(Event::kCallDenied,
+             {{kMethodField, method},
+              {kRoleField, peer.ok() ? RoleWord(peer->role) : ""},
+              {kPeerField, peer.ok() ? peer->name : ""},
+              {kReasonField, why.message()},
+              {kCountField, untold == 0 ? "" : absl::StrCat(untold)}},
+             "denied: ", why.message(),
+             untold == 0 ? "" : absl::StrCat(" (and ", untold, " calls before it)"));
+  }
+
+ private:
+  static constexpr std::int64_t kMinuteNs = 60 * kNsPerSecond;
+  static constexpr int kToldPerMinute = 10;
+
+  std::mutex mutex_;
+  std::int64_t begin_ns_ ABSL_GUARDED_BY(mutex_) = 0;
+  int told_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::int64_t untold_ ABSL_GUARDED_BY(mutex_) = 0;
+};
 
 class AuthorityCheck final : public grpc::AuthMetadataProcessor {
  public:
@@ -48,13 +103,25 @@ class AuthorityCheck final : public grpc::AuthMetadataProcessor {
   grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext* context,
                        OutputMetadata* /*consumed*/, OutputMetadata* /*response*/) override {
     const absl::StatusOr<Peer> peer = PeerOf(*context);
-    if (!peer.ok()) return ToGrpc(peer.status());
     const auto path = metadata.find(":path");
-    if (path == metadata.end()) {
-      return {grpc::StatusCode::PERMISSION_DENIED, "the call names no method"};
+    const std::string method =
+        path == metadata.end() ? "" : std::string(path->second.data(), path->second.size());
+    const absl::Status may = peer.ok() ? MayCall(*peer, method) : peer.status();
+    if (!may.ok()) {
+      denials_.Tell(peer, method, may);
+      return ToGrpc(may);
     }
-    return ToGrpc(MayCall(*peer, absl::string_view(path->second.data(), path->second.size())));
+    if (RowOf(method)->command) {
+      LogEvent(
+          Event::kCommandTaken,
+          {{kMethodField, method}, {kRoleField, RoleWord(peer->role)}, {kPeerField, peer->name}},
+          RoleWord(peer->role), " ", peer->name, " calls ", method);
+    }
+    return grpc::Status::OK;
   }
+
+ private:
+  DenialLog denials_;
 };
 
 }  // namespace
@@ -62,10 +129,8 @@ class AuthorityCheck final : public grpc::AuthMetadataProcessor {
 absl::Span<const AuthorityRow> AuthorityTable() { return kTable; }
 
 absl::Status MayCall(const Peer& peer, absl::string_view method) {
-  const auto row = std::find_if(kTable.begin(), kTable.end(), [&](const AuthorityRow& candidate) {
-    return Means(candidate.method, method);
-  });
-  const bool listed = row != kTable.end();
+  const AuthorityRow* const row = RowOf(method);
+  const bool listed = row != nullptr;
   if (listed && peer.role == Role::kNode && row->node) return absl::OkStatus();
   if (listed && peer.role == Role::kOperator && row->operator_) return absl::OkStatus();
   const absl::string_view needed = !listed          ? "nobody's"

@@ -21,6 +21,8 @@ struct AuthorityRow {
   absl::string_view method;
   bool node;
   bool operator_;
+  // Changes something: who called it is logged.
+  bool command;
 };
 
 absl::Span<const AuthorityRow> AuthorityTable();
@@ -29,6 +31,7 @@ absl::Span<const AuthorityRow> AuthorityTable();
 absl::Status MayCall(const Peer& peer, absl::string_view method);
 
 // Asks the table for each call: Unauthenticated without a certificate of ours, else as MayCall.
+// Logs what it denies, with a bound, and the commands that it lets through.
 std::shared_ptr<grpc::AuthMetadataProcessor> NewAuthorityCheck();
 
 }  // namespace faultline

@@ -10,11 +10,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "base/credentials.h"
-#include "base/event.h"
 #include "base/status.h"
 #include "collector/authority_table.h"
+#include "collector/cannot_listen.h"
 
 namespace faultline {
 namespace {
@@ -36,35 +35,14 @@ void SetChannelArguments(grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }
 
-// gRPC says no more than that it did not work.
-absl::Status CannotListen(const std::string& listen) {
-  if (absl::StartsWith(listen, "unix:")) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", listen,
-                     ": the folder of the socket must exist, be writable for this user, and the "
-                     "path have at most 107 bytes"));
-  }
-  return absl::UnavailableError(absl::StrCat(
-      "cannot listen on ", listen,
-      ": another program, perhaps another faultline-collector, has the address (`ss -ltnp` shows "
-      "which), or it is none that this user may take, as ports below 1024 are; choose another with "
-      "--listen, e.g. --listen 127.0.0.1:0"));
-}
-
 // Credentials of the socket; secured, with the check of who may call what.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Secured(const CollectorOptions& options) {
   auto credentials = ListenCredentials(options.listen, options.tls);
   if (!credentials.ok()) {
     return WithContext(credentials.status(), absl::StrCat("--listen ", options.listen));
   }
-  if (!NeedsTls(options.listen, options.tls)) return credentials;
-  (*credentials)->SetAuthMetadataProcessor(NewAuthorityCheck());
-  const auto own = ReadOwnCertificate(options.tls, Role::kCollector);
-  // The time may be what is wrong, or a new certificate on its way.
-  const absl::Status timely = own.ok() ? CheckTime(*own, absl::Now()) : own.status();
-  if (!timely.ok()) {
-    LogEvent(Event::kCertificateTime, {{kReasonField, timely.message()}}, timely.message(),
-             "; until then nobody can connect");
+  if (NeedsTls(options.listen, options.tls)) {
+    (*credentials)->SetAuthMetadataProcessor(NewAuthorityCheck());
   }
   return credentials;
 }
@@ -110,6 +88,10 @@ absl::Status Collector::Listen(const CollectorOptions& options) {
   if (!options.listen.empty()) {
     const auto credentials = Secured(options);
     if (!credentials.ok()) return credentials.status();
+    // The time may be what is wrong, or a new certificate on its way: no reason not to listen.
+    if (NeedsTls(options.listen, options.tls)) {
+      certificate_.emplace(options.tls, Role::kCollector, "until then nobody can connect");
+    }
     builder.AddListeningPort(options.listen, *credentials, &port);
   }
   builder.RegisterService(ingest_.get());

@@ -7,9 +7,11 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/certificate_watch.h"
 #include "base/clock.h"
 #include "collector/control.h"
 #include "collector/datasets.h"
@@ -56,6 +58,8 @@ class Collector {
   std::unique_ptr<NodesService> nodes_;
   std::unique_ptr<RunsService> runs_;
   std::unique_ptr<DatasetsService> datasets_;
+  // Where it listens with TLS.
+  std::optional<CertificateWatch> certificate_;
   std::unique_ptr<grpc::Server> server_;
 };
 

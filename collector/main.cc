@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "base/supervisor.h"
 #include "collector/address_file.h"
 #include "collector/collector.h"
@@ -19,19 +20,29 @@
 
 namespace {
 
+// What it takes beside what gRPC buffers: the store's cache, batches that are parsed, an export.
+constexpr std::int64_t kRestBytes = std::int64_t{128} << 20;
+
 void Print(int fd, const std::string& text) {
   // A closed stdout is not our trouble.
   [[maybe_unused]] const ssize_t written = ::write(fd, text.data(), text.size());
 }
 
-// Until a signal comes the supervisor hears of us each time that the store's writer has answered.
+// A full disk is not mended by a restart, which would only cut off who reads and exports: nodes
+// keep what they have, and store_failed says what is wrong.
+bool IsAtWork(const absl::Status& committed) {
+  return committed.ok() || absl::IsResourceExhausted(committed);
+}
+
+// Until a signal comes the supervisor hears of us each time that the store's writer has committed.
 void WaitForSignal(const sigset_t& stop, faultline::Store& store,
                    faultline::Supervisor* supervisor) {
   const std::int64_t every_ns = supervisor->alive_every_ns();
   const timespec every{every_ns / faultline::kNsPerSecond, every_ns % faultline::kNsPerSecond};
   while (::sigtimedwait(&stop, nullptr, every_ns == 0 ? nullptr : &every) < 0) {
     if (errno == EINTR) continue;
-    store.Probe([supervisor](const absl::Status& /*written*/) {
+    store.Probe([supervisor](const absl::Status& committed) {
+      if (!IsAtWork(committed)) return;
       supervisor->Alive(faultline::Clock::System().Now().boottime_ns);
     });
   }
@@ -53,6 +64,8 @@ int main(int argc, char** argv) {
   faultline::KeepGrpcQuiet();
   // What nodes tell is for the collector and its group.
   ::umask(0027);
+  faultline::WarnOfMemory("--grpc-memory", options->grpc_memory_bytes, kRestBytes,
+                          faultline::OwnMemoryMax());
   // Outlives the collector, whose writer speaks to it.
   faultline::Supervisor supervisor = faultline::Supervisor::FromEnvironment();
   // Before any thread exists, so that all of them leave the signals to us.

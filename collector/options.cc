@@ -32,14 +32,22 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
                               "loopback too. Beyond loopback without it: ",
                               kTlsFolder))
       ->type_name("DIR");
-  app.add_option("--state-dir", options.state_dir, "Directory of the store; made if missing")
+  app.add_option(
+         "--state-dir", options.state_dir,
+         "Directory of the store; made if missing. As a service the collector can write to "
+         "/var/lib/faultline-collector alone: for another one, which has to be there and be "
+         "faultline-collector's, `systemctl edit faultline-collector` and put [Service] "
+         "and, below it, ReadWritePaths=DIR")
       ->type_name("DIR")
       ->capture_default_str();
   app.add_option("--address-file", options.address_file,
                  "File that the address taken is written to")
       ->type_name("FILE");
   app.add_option("--grpc-memory", options.grpc_memory_bytes,
-                 "Bound on the network buffers of all connections, bytes")
+
+                 "Bound on the network buffers of all connections, bytes. The service may take 512 "
+                 "MiB in all: more than 384 MiB needs another MemoryMax= (`systemctl edit "
+                 "faultline-collector`)")
       ->type_name("BYTES")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{16} << 20, std::int64_t{64} << 30).description(""));

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "base/open_mark.h"
 #include "injector/host/process.h"
 #include "injector/journal.h"
 
@@ -35,8 +36,6 @@ void EndInjector(const std::string& state_dir) {
 }
 
 }  // namespace
-
-std::string OpenMark(const std::string& run_dir) { return run_dir + "/open"; }
 
 Keeper::Keeper(std::string state_dir, std::string run_dir, std::string boot_id, Clock* clock)
     : state_dir_(std::move(state_dir)),

@@ -15,9 +15,6 @@
 
 namespace faultline {
 
-// A file that is there while a fault is open: what the keeper is started and ended by.
-std::string OpenMark(const std::string& run_dir);
-
 class Keeper {
  public:
   // How late an undo may begin before the injector counts as stuck.

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "base/open_mark.h"
 #include "base/status.h"
 #include "base/supervisor.h"
 #include "injector/controller.h"

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/cgroup_tree.h"
 #include "base/config_file.h"
+#include "base/log.h"
 #include "base/reference.h"
 #include "injector/guard.h"
 
@@ -57,7 +58,8 @@ std::string CheckCgroup(const std::string& path) {
 }
 
 void AddPlaces(CLI::App& app, InjectorOptions& options) {
-  constexpr const char* kGroup = "Places";
+  // The units that undo, and the removal of the package, look where these are by default.
+  constexpr const char* kGroup = "Places, on the command line only";
   app.add_option("--state-dir", options.state_dir,
                  "Journal, halt and lock; one injector at a time. Made if missing")
       ->type_name("DIR")
@@ -80,6 +82,9 @@ void AddPlaces(CLI::App& app, InjectorOptions& options) {
                  "or in ../libexec/faultline")
       ->type_name("FILE")
       ->group(kGroup);
+  for (const char* place : {"--state-dir", "--run-dir", "--bpffs", "--helper"}) {
+    app.get_option(place)->configurable(false);
+  }
 }
 
 void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duration) {
@@ -126,7 +131,8 @@ void AddTasks(CLI::App& app, InjectorOptions& options) {
   CLI::Option* undo = app.add_flag("--undo", options.undo,
                                    "Undo what a dead injector's journal holds, a line for each\n"
                                    "fault; refused while one runs on the same STATE_DIR, or\n"
-                                   "where there is no journal")
+                                   "where there is no journal. For this, --remove-planes and\n"
+                                   "--keep errors of the --config file are warnings")
                           ->group(kGroup);
   CLI::Option* planes =
       app.add_flag("--remove-planes", options.remove_planes,
@@ -146,6 +152,13 @@ void AddTasks(CLI::App& app, InjectorOptions& options) {
   for (CLI::Option* task : {undo, keep, planes, doc}) task->configurable(false);
 }
 
+// What undoes must not wait for somebody to repair a file.
+bool BearToUndo(const InjectorOptions& options, const std::vector<std::string>& errors) {
+  if (!options.undo && !options.keep && !options.remove_planes) return false;
+  for (const std::string& error : errors) LogWarning(error, "; undoing nevertheless");
+  return true;
+}
+
 }  // namespace
 
 std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* exit_code) {
@@ -158,7 +171,9 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
   AddPlaces(app, options);
   AddLimits(app, options, max_duration);
   AddTasks(app, options);
-  AddConfigFile(&app);
+  AddConfigFile(&app, [&options](const std::vector<std::string>& errors) {
+    return BearToUndo(options, errors);
+  });
   AddReference(&app, 8);
   try {
     app.parse(argc, argv);

@@ -2,14 +2,19 @@
 #include "agent/labels/injector_link.h"
 
 #include <grpcpp/grpcpp.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <filesystem>
 #include <utility>
 
+#include "absl/strings/strip.h"
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/open_mark.h"
 #include "base/status.h"
 #include "proto/words.h"
 
@@ -31,6 +36,27 @@ constexpr std::chrono::seconds kCommandDeadline{30};
 // sampled.
 constexpr std::int64_t kForgetEndedAfterNs = 900 * kNsPerSecond;
 
+std::string SocketOf(absl::string_view address) {
+  return absl::ConsumePrefix(&address, "unix:") ? std::string(address) : "";
+}
+
+std::string FolderOf(const std::string& socket) {
+  return std::filesystem::path(socket).parent_path();
+}
+
+// CLOCK_REALTIME ns at which an entry of `folder` came or went last; 0: there is no folder.
+std::int64_t ChangeOf(const std::string& folder) {
+  struct stat info {};
+  if (::stat(folder.c_str(), &info) != 0) return 0;
+  return info.st_mtim.tv_sec * kNsPerSecond + info.st_mtim.tv_nsec;
+}
+
+// Surely: what may not be looked at may be there.
+bool IsMissing(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) != 0 && errno == ENOENT;
+}
+
 v1::ListRequest ListOf(bool active_only) {
   v1::ListRequest request;
   request.set_active_only(active_only);
@@ -39,7 +65,10 @@ v1::ListRequest ListOf(bool active_only) {
 
 }  // namespace
 
-InjectorLink::InjectorLink(std::string address) : address_(std::move(address)) {
+InjectorLink::InjectorLink(std::string address)
+    : address_(std::move(address)),
+      socket_(SocketOf(address_)),
+      folder_changed_ns_(ChangeOf(FolderOf(socket_))) {
   if (address_.empty()) return;
   grpc::ChannelArguments arguments;
   // An injector that was restarted is found by the next try, not after gRPC's two minutes.
@@ -220,12 +249,26 @@ Sight InjectorLink::Refresh(bool behind) {
   return AskAll(/*behind=*/true);
 }
 
+bool InjectorLink::IsAbsent(bool undisturbed) {
+  // The mark last: an injector that came meanwhile makes it before it changes anything.
+  if (socket_.empty() || !undisturbed || !IsMissing(socket_) ||
+      !IsMissing(OpenMark(FolderOf(socket_)))) {
+    return false;
+  }
+  const std::lock_guard lock(mutex_);
+  return std::all_of(states_.begin(), states_.end(),
+                     [](const auto& entry) { return IsFinal(entry.second.phase()); });
+}
+
 std::vector<v1::FaultState> InjectorLink::States(bool behind, Sight* sight) {
+  const std::int64_t changed_ns = ChangeOf(FolderOf(socket_));
+  const bool undisturbed = std::exchange(folder_changed_ns_, changed_ns) == changed_ns;
   {
     const std::lock_guard lock(mutex_);
     *sight = connected_ ? Sight::kSeen : Sight::kLost;
   }
   if (*sight == Sight::kSeen) *sight = Refresh(behind);
+  if (*sight == Sight::kLost && IsAbsent(undisturbed)) *sight = Sight::kAbsent;
   const std::int64_t forget = Clock::System().Now().boottime_ns - kForgetEndedAfterNs;
   const std::lock_guard lock(mutex_);
   std::erase_if(states_, [forget](const auto& entry) {

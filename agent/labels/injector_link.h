@@ -29,6 +29,9 @@ enum class Sight {
   // It was asked and has not answered yet: it may be busy, and the next tick will tell.
   kLate,
   kLost,
+  // There is none, and none left anything: it has not run since boot, or ended with all undone. So
+  // no fault was in force.
+  kAbsent,
 };
 
 class InjectorLink {
@@ -55,8 +58,11 @@ class InjectorLink {
 
   // The states known now, with doses of this moment if the injector was seen; else they stand as
   // last told. Waits a fifth of a second for the answer, and not at all while an earlier one is
-  // still owed: then the injector is lost. `behind`: this process may not have run for a while, so
-  // what the watch would have told of faults that came and went is asked for, too.
+  // still owed: then the injector is lost. On a Unix socket it is absent instead if neither the
+  // socket nor a mark of an open fault is there, none of the two came or went since the call
+  // before, and no fault is known that has not ended: a killed one leaves its socket. `behind`:
+  // this process may not have run for a while, so what the watch would have told of faults that
+  // came and went is asked for, too.
   std::vector<v1::FaultState> States(bool behind, Sight* sight);
 
   // Passes a command on and returns its answer; blocks until the injector answers or its deadline
@@ -93,9 +99,15 @@ class InjectorLink {
   void Enter(grpc::ClientContext* context);
   void Leave(grpc::ClientContext* context);
   void Settle(bool connected);
+  // See States; `undisturbed`: nothing came or went.
+  bool IsAbsent(bool undisturbed);
   void Learn(const v1::FaultState& state);
 
   const std::string address_;
+  // Path of the Unix socket; empty: it is none.
+  const std::string socket_;
+  // Of the socket's folder, when States looked last.
+  std::int64_t folder_changed_ns_;
   OnChange on_change_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Faults::Stub> stub_;

@@ -37,10 +37,12 @@ std::int64_t Jittered(std::int64_t pause_ns) {
 
 Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
                CommandLanes::OnCommand on_command,
-               const std::shared_ptr<grpc::ChannelCredentials>& credentials)
+               const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+               std::function<void()> on_refusal)
     : collector_(std::move(collector)),
       hello_(std::move(hello)),
       outbox_(outbox),
+      on_refusal_(std::move(on_refusal)),
       lanes_(std::move(on_command), [this](std::uint64_t stream, v1::CommandResult result) {
         Answer(stream, std::move(result));
       }) {
@@ -96,6 +98,7 @@ void Uplink::Run(const std::stop_token& stop) {
                "collector: ", collector_, " does not take this node: ", why,
                "; samples are kept and sent when it does");
       said = why;
+      if (on_refusal_) on_refusal_();
     }
     Clock& clock = Clock::System();
     clock.WaitUntil(clock.Now().boottime_ns + Jittered(pause), stop);

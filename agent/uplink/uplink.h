@@ -29,9 +29,12 @@ class Uplink {
  public:
   // `hello` is sent at each start of a stream; its epoch is the outbox's. `on_command` runs one
   // command of the collector; see CommandLanes for who calls it. `credentials`: of the channel.
+  // `on_refusal`: called by Uplink's thread when the collector does not take this node, once per
+  // reason.
   Uplink(std::string collector, v1::Hello hello, Outbox* outbox, CommandLanes::OnCommand on_command,
          const std::shared_ptr<grpc::ChannelCredentials>& credentials =
-             grpc::InsecureChannelCredentials());
+             grpc::InsecureChannelCredentials(),
+         std::function<void()> on_refusal = nullptr);
   // Stops and joins; what is not acknowledged by then stays in the outbox.
   ~Uplink();
   Uplink(const Uplink&) = delete;
@@ -60,6 +63,7 @@ class Uplink {
   const std::string collector_;
   const v1::Hello hello_;
   Outbox* const outbox_;
+  const std::function<void()> on_refusal_;
   std::unique_ptr<v1::Ingest::Stub> stub_;
 
   std::mutex mutex_;

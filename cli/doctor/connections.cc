@@ -16,9 +16,6 @@
 namespace faultline::cli::doctor {
 namespace {
 
-// A certificate that is to be renewed now.
-constexpr absl::Duration kSoon = absl::Hours(24 * 14);
-
 // Messages of the programs are "what is wrong. what to do".
 Verdict Split(State state, absl::string_view message, absl::string_view otherwise) {
   const std::pair<absl::string_view, absl::string_view> parts =
@@ -52,7 +49,7 @@ Verdict JudgeTime(const Site& site, const Check& check, const OwnCertificate& ow
   const std::string who = absl::StrCat(RoleWord(own.peer.role), " ", own.peer.name);
   const std::string found =
       absl::StrCat(who, ", valid for ", absl::ToInt64Hours(left) / 24, " more days");
-  if (left >= kSoon) return {State::kOk, found, ""};
+  if (left >= kRenewBefore) return {State::kOk, found, ""};
   return {State::kWarn, found,
           absl::StrCat("where the authority is: `faultline tls ", who,
                        " --renew`; then copy the folder here, no restart is needed")};

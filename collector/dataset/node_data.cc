@@ -9,9 +9,9 @@
 namespace faultline {
 namespace {
 
-// From "injector_lost" to "injector_found" of the same boot, or to the end of it. The agent stamps
-// the first with the begin of the window at whose end it noticed, the second with the end of its
-// window: both windows belong to the span, their neighbours do not.
+// From "injector_lost" to "injector_found" or "injector_absent" of the same boot, or to the end of
+// it. The agent stamps the first with the begin of the window at whose end it noticed, the others
+// with the end of their window: both windows belong to the span, their neighbours do not.
 std::vector<Span> UnseenSpans(const std::vector<EventRow>& events, const std::string& node) {
   std::vector<Span> spans;
   bool open = false;
@@ -21,7 +21,8 @@ std::vector<Span> UnseenSpans(const std::vector<EventRow>& events, const std::st
       spans.push_back(
           {row.boot_id, row.event.boottime_ns(), std::numeric_limits<std::int64_t>::max()});
       open = true;
-    } else if (row.event.kind() == "injector_found" && open) {
+    } else if (open &&
+               (row.event.kind() == "injector_found" || row.event.kind() == "injector_absent")) {
       // Another boot: the lost one ended with its own, which the span already says.
       if (!OtherBoot(spans.back().boot_id, row.boot_id)) {
         spans.back().end_ns = row.event.boottime_ns();

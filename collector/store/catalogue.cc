@@ -56,8 +56,9 @@ absl::StatusOr<std::vector<NodeRow>> Catalogue::Nodes() {
               "(SELECT count(*) FROM gaps g WHERE g.node = n.id), s.schema, "
               "(SELECT iif(v.kind = 'injector_lost', v.realtime_ns, 0) FROM events v WHERE v.node "
               "= n.id AND v.epoch = (SELECT max(e.id) FROM epochs e WHERE e.node = n.id) AND "
-              "v.kind IN ('injector_lost', 'injector_found') ORDER BY v.boottime_ns "
-              "DESC, v.id DESC LIMIT 1) FROM nodes n JOIN schemas s ON s.id = n.schema ORDER BY "
+              "v.kind IN ('injector_lost', 'injector_found', 'injector_absent') ORDER BY "
+              "v.boottime_ns DESC, v.id DESC LIMIT 1) FROM nodes n JOIN schemas s ON s.id = "
+              "n.schema ORDER BY "
               "n.name");
   std::vector<NodeRow> nodes;
   const auto status = ForEach(query, [&] {

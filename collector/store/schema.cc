@@ -184,4 +184,10 @@ absl::StatusOr<std::unique_ptr<Database>> OpenStoreFile(const std::string& path)
   return database;
 }
 
+absl::Status Touch(Database& database) {
+  // SQLite writes the page whether the number is new or not.
+  static_assert(kVersion == 2);
+  return database.Run("PRAGMA user_version = 2");
+}
+
 }  // namespace faultline

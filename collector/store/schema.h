@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "collector/store/database.h"
 
@@ -16,5 +17,8 @@ namespace faultline {
 // Opens the writing connection of `path` (WAL, synchronous=FULL), checked and up to date. DataLoss:
 // damaged; FailedPrecondition: made by a newer collector, or not ours.
 absl::StatusOr<std::unique_ptr<Database>> OpenStoreFile(const std::string& path);
+
+// Writes a page as it is, so that a commit has something to bring to disk.
+absl::Status Touch(Database& database);
 
 }  // namespace faultline

@@ -177,7 +177,7 @@ Store::Store(std::string path, std::unique_ptr<LockFile> lock, Clock* clock)
 Store::~Store() = default;
 
 void Store::Probe(std::function<void(const absl::Status&)> done) {
-  writer_->Submit([](Database& /*database*/) { return absl::OkStatus(); }, std::move(done));
+  writer_->Submit(Touch, std::move(done));
 }
 
 void Store::SaveHello(v1::Hello hello, std::function<void(absl::StatusOr<HelloOutcome>)> done) {

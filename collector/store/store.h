@@ -83,7 +83,7 @@ class Store {
   // The targets of `run` replace those that are stored.
   void SaveTargets(const v1::Run& run, std::function<void(absl::StatusOr<v1::Run>)> done);
 
-  // Does nothing but come back from the writer: whether that still works.
+  // Commits a page that is there already: whether the writer and its disk still work.
   void Probe(std::function<void(const absl::Status&)> done);
 
   // A reading connection of its own, for one thread at a time.

@@ -64,7 +64,7 @@ std::vector<v1::Batch> RunWithInjector(const std::vector<Sight>& sights) {
 std::vector<v1::Event> InjectorEvents(const v1::Batch& batch) {
   std::vector<v1::Event> events;
   for (const v1::Event& event : batch.events()) {
-    if (event.kind() == "injector_found" || event.kind() == "injector_lost") {
+    if (event.kind().rfind("injector_", 0) == 0) {
       events.push_back(event);
     }
   }
@@ -97,6 +97,22 @@ TEST(Agent_Run, InjectorThatNeverAnswered_IsUnseenFromTheFirstWindowOn) {
   EXPECT_EQ(InjectorEvents(batches[0])[0].kind(), "injector_lost");
   EXPECT_EQ(InjectorEvents(batches[0])[0].boottime_ns(), batches[0].frames(0).begin_boottime_ns());
   EXPECT_EQ(InjectorEvents(batches[1]).size(), 0U);
+}
+
+TEST(Agent_Run, InjectorThatIsAbsent_EndsTheWindowsThatNobodyCouldSee) {
+  const std::vector<v1::Batch> batches =
+      RunWithInjector({Sight::kAbsent, Sight::kAbsent, Sight::kLost, Sight::kAbsent, Sight::kSeen});
+  const std::vector<std::string> told{"injector_absent", "", "injector_lost", "injector_absent",
+                                      "injector_found"};
+  for (size_t i = 0; i < told.size(); ++i) {
+    const std::vector<v1::Event> events = InjectorEvents(batches[i]);
+    ASSERT_EQ(events.size(), told[i].empty() ? 0U : 1U) << i;
+    if (told[i].empty()) continue;
+    EXPECT_EQ(events[0].kind(), told[i]);
+    const v1::Frame& frame = batches[i].frames(0);
+    EXPECT_EQ(events[0].boottime_ns(),
+              told[i] == "injector_lost" ? frame.begin_boottime_ns() : frame.end_boottime_ns());
+  }
 }
 
 TEST(Agent_Run, InjectorThatAnswersLate_IsLostOnlyIfTheNextTickFindsItSo) {

@@ -7,6 +7,8 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -93,7 +95,13 @@ class InjectorLinkTest : public testing::Test {
   void TearDown() override {
     injector_.Freeze(false);
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
-    ::unlink(address_.substr(5).c_str());
+    std::filesystem::remove_all(folder_);
+  }
+  // A look right after a change may still find it to be news.
+  static Sight SecondLook(InjectorLink* link) {
+    Sight sight = Sight::kSeen;
+    for (int i = 0; i < 2; ++i) link->States(/*behind=*/false, &sight);
+    return sight;
   }
   static void AwaitFirstTry(InjectorLink* link) {
     link->AwaitFirstTry(std::chrono::nanoseconds(kLong).count());
@@ -111,8 +119,13 @@ class InjectorLinkTest : public testing::Test {
     return states;
   }
 
-  const std::string address_ =
-      "unix:" + testing::TempDir() + "injector_" + std::to_string(::getpid()) + ".sock";
+  // As the service's: nothing else is in it.
+  const std::string folder_ = [] {
+    std::string folder = testing::TempDir() + "injector_" + std::to_string(::getpid());
+    std::filesystem::create_directories(folder);
+    return folder;
+  }();
+  const std::string address_ = "unix:" + folder_ + "/agent.sock";
   TinyInjector injector_;
   std::unique_ptr<grpc::Server> server_;
 };
@@ -162,7 +175,40 @@ TEST_F(InjectorLinkTest, AwaitFirstTry_NobodyListens_EndsWithTheFailure) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, kLong / 2);
   Sight sight = Sight::kSeen;
   EXPECT_TRUE(link.States(/*behind=*/false, &sight).empty());
-  EXPECT_EQ(sight, Sight::kLost);
+  EXPECT_EQ(sight, Sight::kAbsent);
+  link.Stop();
+}
+
+// The socket's file of one that was killed, an open fault's mark, and a folder that changed each
+// say that something may be in force.
+TEST_F(InjectorLinkTest, States_NobodyListens_AbsentOnlyIfNothingWasLeft) {
+  InjectorLink link(address_);
+  for (const char* left : {"agent.sock", "open"}) {
+    const std::string path = folder_ + "/" + left;
+    std::ofstream(path) << "";
+    EXPECT_EQ(SecondLook(&link), Sight::kLost) << left;
+    std::filesystem::remove(path);
+    Sight sight = Sight::kSeen;
+    link.States(/*behind=*/false, &sight);
+    EXPECT_EQ(sight, Sight::kLost) << left;
+    EXPECT_EQ(SecondLook(&link), Sight::kAbsent) << left;
+  }
+  InjectorLink nowhere("unix:" + folder_ + "/none/agent.sock");
+  EXPECT_EQ(SecondLook(&nowhere), Sight::kAbsent);
+  InjectorLink remote("127.0.0.1:1");
+  EXPECT_EQ(SecondLook(&remote), Sight::kLost);
+}
+
+TEST_F(InjectorLinkTest, States_InjectorWentWithoutAWordOfItsFault_ItIsLost) {
+  Serve();
+  InjectorLink link(address_);
+  link.Start(nullptr);
+  AwaitFirstTry(&link);
+  EXPECT_EQ(AwaitSeen(&link).size(), 1U);
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_ = nullptr;
+  std::filesystem::remove(folder_ + "/agent.sock");
+  EXPECT_EQ(SecondLook(&link), Sight::kLost);
   link.Stop();
 }
 

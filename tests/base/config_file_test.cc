@@ -31,7 +31,10 @@ struct Service {
     app.add_flag("--loud", loud, "say more");
     app.add_flag("--task", other, "do one thing")->configurable(false);
     app.add_flag("--hidden", other, "shown to nobody")->group("")->configurable(false);
-    AddConfigFile(&app);
+    AddConfigFile(&app, [this](const std::vector<std::string>& errors) {
+      if (other) borne = errors;
+      return other;
+    });
   }
 
   std::vector<std::string> Take(const std::string& text) { return TakeConfig(&app, "f", text); }
@@ -54,6 +57,8 @@ struct Service {
   std::string home;
   bool loud = false;
   bool other = false;
+  // By --task.
+  std::vector<std::string> borne;
 };
 
 TEST(ConfigFile, GoodValues_AreTaken) {
@@ -185,6 +190,22 @@ TEST_F(ConfigFileOnDisk, CheckConfig_SaysThatItIsGoodOrWhatIsNot) {
   EXPECT_THAT(Service().Parse({"--check-config"}), HasSubstr("--config"));
   EXPECT_THAT(Service().Parse({"--config", path_ + ".none"}), HasSubstr("No such file"));
   EXPECT_THAT(Service().Parse({"--config", testing::TempDir()}), HasSubstr("irectory"));
+}
+
+TEST_F(ConfigFileOnDisk, ErrorsThatAreBorne_LeaveWhatCouldBeRead) {
+  Write("colour: red\nsize: 7\nplace: []\n");
+  Service task;
+  EXPECT_EQ(task.Parse({"--task", "--config", path_}), "");
+  EXPECT_EQ(task.size, 7);
+  EXPECT_THAT(task.places, IsEmpty());
+  EXPECT_THAT(task.borne, ElementsAre(HasSubstr(":1: colour"), HasSubstr(":3: place")));
+  EXPECT_THAT(Service().Parse({"--config", path_}), HasSubstr(":1: colour"));
+  EXPECT_THAT(Service().Parse({"--task", "--check-config", "--config", path_}),
+              HasSubstr(":1: colour"));
+  Service lost;
+  EXPECT_EQ(lost.Parse({"--task", "--config", path_ + ".none"}), "");
+  EXPECT_EQ(lost.size, 5);
+  EXPECT_THAT(lost.borne, ElementsAre(HasSubstr("No such file")));
 }
 
 TEST(ConfigFile, Sample_SetsNothingAndNamesEachKeyOnce) {

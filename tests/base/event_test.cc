@@ -32,9 +32,9 @@ TEST(EventTable, RowsAreWholeAndDiffer) {
 }
 
 TEST(EventTable, FieldsAreThoseThatHaveAName) {
-  const std::set<std::string> known{kFaultIdField,  kFaultTypeField, kCgroupField,
-                                    kReasonField,   kNodeField,      kAddressField,
-                                    kSequenceField, kCountField,     kPidField};
+  const std::set<std::string> known{kFaultIdField, kFaultTypeField, kCgroupField,   kReasonField,
+                                    kNodeField,    kAddressField,   kSequenceField, kCountField,
+                                    kPidField,     kMethodField,    kRoleField,     kPeerField};
   std::set<std::string> used;
   for (const EventKind& kind : EventKinds()) {
     const std::vector<std::string> fields = absl::StrSplit(kind.fields, ' ', absl::SkipEmpty());

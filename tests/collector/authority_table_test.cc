@@ -42,6 +42,17 @@ TEST(AuthorityTable, NodesDeliverAndOperatorsDoTheRest) {
   }
 }
 
+TEST(AuthorityTable, CommandsAreWhatChangesFaultsAndRuns) {
+  std::set<std::string> commands;
+  for (const AuthorityRow& row : AuthorityTable()) {
+    if (row.command) commands.insert(std::string(row.method));
+  }
+  EXPECT_EQ(commands,
+            (std::set<std::string>{"/faultline.v1.Faults/Start", "/faultline.v1.Faults/Stop",
+                                   "/faultline.v1.Faults/Halt", "/faultline.v1.Runs/StartRun",
+                                   "/faultline.v1.Runs/StopRun"}));
+}
+
 TEST(AuthorityTable, HasEachMethodOfTheContract) {
   std::set<std::string> listed;
   for (const AuthorityRow& row : AuthorityTable()) {

@@ -237,10 +237,14 @@ TEST_F(ControlTest, FaultOfAnInjectorThatIsAwayIsUnknownSince) {
   EXPECT_EQ(listed().unknown_since_realtime_ns(), 102 * kNsPerSecond);
   tell(2, "injector_found");
   WaitUntil([&] { return lost_since() == 0; });
+  tell(3, "injector_lost");
+  WaitUntil([&] { return lost_since() != 0; });
+  tell(4, "injector_absent");
+  WaitUntil([&] { return lost_since() == 0; });
   // With the node gone, since its last frame.
   node.reset();
   WaitUntil([&] { return collector_->fleet().Find("n1") == nullptr; });
-  EXPECT_EQ(listed().unknown_since_realtime_ns(), 202 * kNsPerSecond);
+  EXPECT_EQ(listed().unknown_since_realtime_ns(), 402 * kNsPerSecond);
 }
 
 TEST_F(ControlTest, StopWithoutNodeGoesWhereTheFaultIs) {

@@ -13,9 +13,12 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "agent/uplink/uplink.h"
+#include "base/certificate_watch.h"
 #include "base/credentials.h"
 #include "base/log.h"
 #include "cli/authority.h"
@@ -167,6 +170,24 @@ TEST_F(TransportTest, RefusesANodesCertificateForWhatOperatorsDo) {
   }
 }
 
+TEST_F(TransportTest, CommandsAndDenialsAreLoggedWithTheirCaller) {
+  Write("node", {Role::kNode, "n1"}, authority_);
+  Write("operator", {Role::kOperator, "o"}, authority_);
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(Halt(Dial("operator", Role::kOperator)).ok());
+  EXPECT_TRUE(ListRuns(Dial("operator", Role::kOperator)).ok());
+  const auto thief = Dial("node", Role::kNode);
+  for (int i = 0; i < 50; ++i) EXPECT_FALSE(Halt(thief).ok());
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, testing::HasSubstr("operator o calls /faultline.v1.Faults/Halt\n"));
+  EXPECT_THAT(log, testing::Not(testing::HasSubstr("ListRuns")));
+  EXPECT_THAT(log, testing::HasSubstr("denied: /faultline.v1.Faults/Halt needs an operator's "
+                                      "certificate; this one is of node n1"));
+  // Who calls again and again fills no log.
+  const std::vector<std::string> lines = absl::StrSplit(log, '\n', absl::SkipEmpty());
+  EXPECT_EQ(lines.size(), 11u);
+}
+
 TEST_F(TransportTest, RefusesWrongExpiredAndMissingCertificates) {
   const Peer peer{Role::kOperator, "o"};
   const Credential good = Issue(authority_, peer, Valid());
@@ -263,6 +284,36 @@ TEST_F(TransportTest, OwnFolderIsReadBeforeItIsUsed) {
                   .ok());
   EXPECT_THAT(std::string(ReadOwnCertificate(Tls("foreign"), Role::kOperator).status().message()),
               testing::HasSubstr("is not of the authority"));
+}
+
+// Once per state, whatever the number of looks.
+TEST_F(TransportTest, CertificateWatchTellsTheEndBeforeAndAfterIt) {
+  const auto lasting =
+      Authority::Make({absl::Now() - absl::Hours(3), absl::Now() + absl::Hours(24 * 90)});
+  ASSERT_TRUE(lasting.ok()) << lasting.status();
+  Write("node", {Role::kNode, "n1"}, *lasting,
+        {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 20)});
+  testing::internal::CaptureStderr();
+  {
+    CertificateWatch watch(Tls("node"), Role::kNode, "nobody answers");
+    watch.Look(absl::Now() + absl::Hours(24 * 5));
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  {
+    CertificateWatch watch(Tls("node"), Role::kNode, "nobody answers");
+    for (const int day : {7, 8, 19, 21, 22}) watch.Look(absl::Now() + absl::Hours(24 * day));
+    Write("node", {Role::kNode, "n1"}, *lasting,
+          {absl::Now() - absl::Hours(1), absl::Now() + absl::Hours(24 * 40)});
+    watch.Look(absl::Now() + absl::Hours(24 * 22));
+    watch.Look(absl::Now() + absl::Hours(24 * 30));
+  }
+  const std::vector<std::string> lines =
+      absl::StrSplit(testing::internal::GetCapturedStderr(), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_THAT(lines[0], testing::HasSubstr("`faultline tls node n1 --renew`"));
+  EXPECT_THAT(lines[1], testing::HasSubstr("expired on"));
+  EXPECT_THAT(lines[2], testing::HasSubstr("ends on"));
 }
 
 TEST(Transport, CollectorRefusesToListenOffLoopbackWithoutCertificates) {

@@ -111,7 +111,8 @@ void FleetTest::ExpectCertificatesDecide() {
   // Another authority's.
   store_->Do("faultline tls init /root/other && faultline tls node edge --ca /root/other");
   GiveEdge("/root/other/node-edge");
-  edge_->Do("systemctl start faultline-agent");
+  // It has tried again and again.
+  edge_->Await("systemctl -q is-active faultline-agent");
   AwaitLog(*edge_, "faultline-agent", "certificate");
   EXPECT_THAT(store_->Do(absl::StrCat(kOperator, "status 2>&1")), HasSubstr("no node"));
   store_->Fail("faultline --collector 10.77.0.1:4640 --tls /root/other/operator-operator status");

@@ -17,8 +17,8 @@ constexpr char kDigest[] =
     "{ find /etc /usr /lib/systemd /var/lib /run/systemd/system /run/faultline /sys/fs/bpf -xdev "
     "! -path '/var/lib/dpkg*' ! -path '/var/lib/systemd*' ! -path '/var/lib/private*' "
     "! -path '/etc/*-' ! -name ld.so.cache ! -name '.pwd.lock' 2>/dev/null; getent passwd; "
-    "getent group; systemctl list-unit-files --no-legend; tc qdisc; bpftool link; pgrep -a "
-    "faultline; } | sort > /root/digest.$NAME";
+    "getent group; systemctl list-unit-files --no-legend; systemctl list-units --all --no-legend "
+    "'faultline*'; tc qdisc; bpftool link; pgrep -a faultline; } | sort > /root/digest.$NAME";
 
 constexpr char kQuota[] = "cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max";
 

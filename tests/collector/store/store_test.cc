@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
+#include <future>
 #include <string>
 
 #include "collector/store/fault_progress.h"
@@ -33,6 +35,20 @@ TEST(Store, SaysWhatToDoWithADamagedFile) {
   const auto garbage = Store::Open(dir.path(), &clock);
   EXPECT_TRUE(absl::IsDataLoss(garbage.status())) << garbage.status();
   EXPECT_THAT(std::string(garbage.status().message()), HasSubstr(".recover"));
+}
+
+// What the watchdog is fed by: no answer of the writer's alone, but a commit that reaches the disk.
+TEST(Store, ProbeCommits) {
+  const TempDir dir;
+  FakeClock clock;
+  const auto store = Store::Open(dir.path(), &clock);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto written = [&] { return std::filesystem::file_size(dir.path() + "/collector.db-wal"); };
+  const auto before = written();
+  std::promise<absl::Status> committed;
+  (*store)->Probe([&](const absl::Status& status) { committed.set_value(status); });
+  EXPECT_TRUE(committed.get_future().get().ok());
+  EXPECT_GT(written(), before);
 }
 
 TEST(Store, FindsDamageInsideTheFile) {
