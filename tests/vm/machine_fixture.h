@@ -67,7 +67,7 @@ class MachineTest : public ::testing::Test {
 
   // --long was asked for.
   static bool Long();
-  // First in the test of what `./run test` has no time for, as something else there tries the same.
+  // Why a test that is not worth its minutes in every run is skipped.
   static constexpr char kOnlyLong[] = "runs with ./run vm --long and ./run test --long only";
 
   const TempDir dir_;
