@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 
 namespace faultline {
@@ -75,6 +76,18 @@ const v1::Change* FindFight(const v1::FaultState& a, const v1::FaultState& b) {
 
 }  // namespace
 
+std::vector<std::string> UndoHomes(absl::Span<const std::string> homes_of_init) {
+  std::vector<std::string> homes;
+  for (absl::string_view home : homes_of_init) {
+    absl::ConsumeSuffix(&home, "/init.scope");
+    absl::ConsumeSuffix(&home, "/");
+    for (const char* unit : {"faultline-undo-boot.service", "faultline-undo-keeper.service"}) {
+      homes.push_back(absl::StrCat(home, "/system.slice/", unit));
+    }
+  }
+  return homes;
+}
+
 bool IsWithin(absl::string_view inner, absl::string_view outer) {
   if (outer == "/" || inner == outer) return true;
   return absl::StartsWith(inner, outer) && inner[outer.size()] == '/';
@@ -109,7 +122,8 @@ absl::Status Guard::CheckTarget(const std::string& cgroup) const {
     if (!IsWithin(home, cgroup)) continue;
     return absl::FailedPreconditionError(
         absl::StrCat("control group ", cgroup,
-                     " holds PID 1 or the injector itself; name one that holds neither"));
+                     " holds PID 1, the injector itself or a service that undoes what it "
+                     "does; name one that holds none of them"));
   }
   for (const std::string& kept : policy_.protected_cgroups) {
     if (!IsWithin(kept, cgroup) && !IsWithin(cgroup, kept)) continue;

@@ -32,8 +32,8 @@ struct GuardPolicy {
   std::int64_t max_duration_ns = 3600 * kNsPerSecond;
   // Groups that no fault may touch: neither they, nor one that holds them, nor one inside them.
   std::vector<std::string> protected_cgroups = {};
-  // Groups of processes that no fault may touch (PID 1, the injector), in every hierarchy: neither
-  // they nor one that holds them.
+  // Groups of processes that no fault may touch (PID 1, the injector, what undoes beside it), in
+  // every hierarchy: neither they nor one that holds them.
   std::vector<std::string> protected_homes = {};
 };
 
@@ -69,6 +69,10 @@ class Guard {
 
   GuardPolicy policy_;
 };
+
+// Where the services run that undo beside the injector (systemd/faultline-undo-*.service), running
+// or not: a frozen one keeps no deadline. `homes_of_init`: PID 1's, which tell a container's root.
+std::vector<std::string> UndoHomes(absl::Span<const std::string> homes_of_init);
 
 // True if `inner` is `outer` or lies below it.
 bool IsWithin(absl::string_view inner, absl::string_view outer);

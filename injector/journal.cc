@@ -201,7 +201,7 @@ absl::Status Journal::Prune() {
 }
 
 absl::StatusOr<std::vector<v1::FaultState>> Journal::Load() {
-  absl::StatusOr<Statement> rows = Prepare("SELECT id, state FROM faults ORDER BY seq");
+  absl::StatusOr<Statement> rows = Prepare("SELECT id, state, type FROM faults ORDER BY seq");
   if (!rows.ok()) return rows.status();
   std::vector<v1::FaultState> states;
   int code = SQLITE_ROW;
@@ -209,8 +209,9 @@ absl::StatusOr<std::vector<v1::FaultState>> Journal::Load() {
     v1::FaultState state;
     if (!state.ParseFromString(ColumnBytes(rows->get(), 1))) {
       complaints_.push_back(absl::StrCat("journal ", path_, ": the row of fault ",
-                                         ColumnBytes(rows->get(), 0),
-                                         " cannot be read; it is kept, and the fault has to be "
+                                         ColumnBytes(rows->get(), 0), " (",
+                                         ColumnBytes(rows->get(), 2),
+                                         ") cannot be read; it is kept, and the fault has to be "
                                          "undone by hand"));
       continue;
     }

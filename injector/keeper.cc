@@ -63,4 +63,13 @@ absl::StatusOr<std::optional<StateLock>> Keeper::WaitForTurn() {
   return std::optional<StateLock>();
 }
 
+void Keeper::Rest(const std::string& state_dir, const std::string& run_dir, Clock* clock) {
+  const std::string mark = OpenMark(run_dir);
+  const std::int64_t end_ns = clock->Now().boottime_ns + kRestNs;
+  while (clock->Now().boottime_ns < end_ns && ::access(mark.c_str(), F_OK) == 0 &&
+         StateLock::Injector(state_dir) == 0) {
+    clock->WaitUntil(clock->Now().boottime_ns + kLookNs, std::stop_token());
+  }
+}
+
 }  // namespace faultline

@@ -19,12 +19,19 @@ class Keeper {
  public:
   // How late an undo may begin before the injector counts as stuck.
   static constexpr std::int64_t kGraceNs = 3 * kNsPerSecond;
+  // Between attempts of 5 s to undo what does not go.
+  static constexpr std::int64_t kRestNs = 10 * kNsPerSecond;
 
   Keeper(std::string state_dir, std::string run_dir, std::string boot_id, Clock* clock);
 
   // Waits until something has to be undone, and returns the lock for it; none: nothing is open any
   // more.
   absl::StatusOr<std::optional<StateLock>> WaitForTurn();
+
+  // After an undo that did not succeed, with the lock given back: waits before the next attempt,
+  // which a fault may need for ever that this version does not know. Ends early when the injector
+  // is back, whose new faults need a keeper, or when nothing is open any more.
+  static void Rest(const std::string& state_dir, const std::string& run_dir, Clock* clock);
 
   // One look at the time `now_ns`, CLOCK_BOOTTIME: whether the injector let a deadline pass, twice
   // in a row, as after a suspend it needs a moment too.

@@ -72,8 +72,9 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
   how.guard.max_duration_ns = options.max_duration_ns;
   how.guard.protected_cgroups = options.protected_cgroups;
   how.guard.protected_homes = host->HomesOf(1);
-  for (std::string& home : host->HomesOf(::getpid())) {
-    how.guard.protected_homes.push_back(std::move(home));
+  for (std::vector<std::string> homes :
+       {UndoHomes(how.guard.protected_homes), host->HomesOf(::getpid())}) {
+    for (std::string& home : homes) how.guard.protected_homes.push_back(std::move(home));
   }
   how.boot_id = *boot_id;
   if (!options.enabled) {
@@ -114,6 +115,8 @@ bool UndoAndTell(Controller& controller) {
                   state.residue().empty() ? "" : state.residue(0).c_str());
     }
   }
+  // A keeper rests before it ends.
+  std::fflush(stdout);
   return done && controller.complaints().empty();
 }
 
@@ -253,5 +256,10 @@ int main(int argc, char** argv) {
   faultline::Supervisor supervisor = faultline::Supervisor::FromEnvironment();
   // A keeper that is told to end ends where it is: another one undoes what it began.
   const int signals = options->keep ? -1 : faultline::BlockSignals();
-  return faultline::Run(*options, signals, &supervisor);
+  const int status = faultline::Run(*options, signals, &supervisor);
+  // systemd starts it again a second later.
+  if (options->keep && status != 0) {
+    faultline::Keeper::Rest(options->state_dir, options->run_dir, &faultline::Clock::System());
+  }
+  return status;
 }

@@ -97,8 +97,8 @@ void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duratio
   app.add_option("--protect-cgroup", options.protected_cgroups,
                  "Control group that no fault may touch, nor one that holds it or lies\n"
                  "in it, as its path below the hierarchy's root, e.g.\n"
-                 "/system.slice/ssh.service; repeatable. The groups of PID 1 and of\n"
-                 "this program always are protected")
+                 "/system.slice/ssh.service; repeatable. The groups of PID 1, of\n"
+                 "this program and of its services that undo always are protected")
       ->type_name("PATH")
       ->check(CLI::Validator(CheckCgroup, ""))
       ->group(kGroup);

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -77,6 +78,43 @@ Asked WhomToAsk(const Site& site) {
   asked.here = here && (asked.address == own.address || StaysOnHost(asked.address));
   if (!site.tls.folder.empty()) asked.tls = site.tls;
   return asked;
+}
+
+// What an injector that takes commands can do with them. `path`: of its socket.
+Verdict JudgeFaults(const v1::Capabilities& can, const std::string& path,
+                    const std::string& address) {
+  std::vector<std::string> missing;
+  std::string reason;
+  int all = 0;
+  for (const v1::FaultInfo& info : can.faults()) {
+    if (info.hold()) continue;
+    ++all;
+    if (info.availability() != v1::AVAILABILITY_MISSING) continue;
+    missing.push_back(info.type());
+    if (reason.empty()) reason = info.reason();
+  }
+  const int possible = all - static_cast<int>(missing.size());
+  const std::string status = absl::StrCat("`faultline --injector ", address, " status` says why");
+  if (possible == 0 && all > 0) {
+    // "what is wrong; what to do".
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(reason, absl::MaxSplits("; ", 1));
+    std::string fix = parts.second.empty() ? status : parts.second;
+    // Set in its file, and read at its start: the one reason that is not this machine's.
+    if (absl::StrContains(reason, "`enabled: true`")) {
+      fix = "set `enabled: true` in /etc/faultline/injector.yaml and restart faultline-injector";
+    }
+    return {State::kWarn,
+            absl::StrCat(path, " answers; none of ", all, " faults is possible",
+                         reason.empty() ? "" : ": ", parts.first),
+            fix};
+  }
+  std::string found =
+      absl::StrCat(path, " answers; ", possible, " of ", all, " faults are possible");
+  if (!missing.empty()) {
+    absl::StrAppend(&found, ", not ", absl::StrJoin(missing, ", "), " (", status, ")");
+  }
+  return {State::kOk, found, ""};
 }
 
 }  // namespace
@@ -178,20 +216,7 @@ Verdict InjectorAnswers(const Site& site, const Check& check) {
     return {State::kWarn, absl::StrCat("halted: ", can->halted()),
             absl::StrCat("as root: `faultline --injector ", address, " release`")};
   }
-  std::vector<std::string> missing;
-  int all = 0;
-  for (const v1::FaultInfo& info : can->faults()) {
-    if (info.hold()) continue;
-    ++all;
-    if (info.availability() == v1::AVAILABILITY_MISSING) missing.push_back(info.type());
-  }
-  std::string found = absl::StrCat(path, " answers; ", all - static_cast<int>(missing.size()),
-                                   " of ", all, " faults are possible");
-  if (!missing.empty()) {
-    absl::StrAppend(&found, ", not ", absl::StrJoin(missing, ", "), " (`faultline --injector ",
-                    address, " status` says why)");
-  }
-  return {State::kOk, found, ""};
+  return JudgeFaults(*can, path, address);
 }
 
 }  // namespace faultline::cli::doctor

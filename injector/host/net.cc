@@ -305,8 +305,11 @@ LeverOr RecoverNet(const v1::Change& change) {
   if (change.kind() == "link") return LinkLever::Recover(change);
   if (change.kind() == "net_class") return RateClassLever::Recover(change);
   if (change.kind() == "net_plane") return RecoverPlane(change);
+  // All that a person has to know who undoes it.
   return absl::InvalidArgumentError(
-      absl::StrCat("\"", change.kind(), "\" is no change of the network's"));
+      absl::StrCat("this version does not know the lever \"", change.kind(), "\", which set ",
+                   change.attribute(), " of ", change.object(), " from \"", change.before(),
+                   "\" to \"", change.after(), "\""));
 }
 
 absl::Status ProbeNet(absl::string_view kind, const std::vector<std::string>& plane_devices) {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+
 namespace faultline {
 namespace {
 
@@ -57,6 +59,29 @@ TEST(Guard, ProtectsGroupsAndWhatHoldsThem) {
         Case{"/system.slice/nginx.service", true}, Case{"/web", true}}) {
     EXPECT_EQ(guard.CheckTarget(c.cgroup).ok(), c.allowed) << c.cgroup;
   }
+}
+
+TEST(Guard, ProtectsWhatUndoesBesideTheInjector) {
+  const Guard guard({.protected_homes = UndoHomes(std::vector<std::string>{"/init.scope"})});
+  for (const char* unit : {"faultline-undo-keeper.service", "faultline-undo-boot.service"}) {
+    const absl::Status refused = guard.CheckTarget(absl::StrCat("/system.slice/", unit));
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << unit;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("a service that undoes"));
+  }
+  EXPECT_FALSE(guard.CheckTarget("/system.slice").ok());
+  EXPECT_TRUE(guard.CheckTarget("/system.slice/nginx.service").ok());
+  EXPECT_TRUE(guard.CheckTarget("/system.slice/faultline-agent.service").ok());
+}
+
+// cgroup v1 has PID 1 in the root of most hierarchies; a container without a namespace of its own
+// sees the host's paths.
+TEST(Guard, FindsWhatUndoesBelowTheRootOfPid1) {
+  const auto keeper = [](const char* home_of_init) {
+    return UndoHomes(std::vector<std::string>{home_of_init}).back();
+  };
+  EXPECT_EQ(keeper("/"), "/system.slice/faultline-undo-keeper.service");
+  EXPECT_EQ(keeper("/init.scope"), "/system.slice/faultline-undo-keeper.service");
+  EXPECT_EQ(keeper("/docker/a/init.scope"), "/docker/a/system.slice/faultline-undo-keeper.service");
 }
 
 TEST(Guard, SaysWhatIsProtected) {

@@ -96,6 +96,20 @@ TEST_F(JournalTest, ForgetsOnlyOldFinishedFaults) {
   EXPECT_EQ((*rows)[1].spec().id(), "f5");
 }
 
+TEST_F(JournalTest, SaysWhichRowCannotBeRead_AndKeepsIt) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->Save(State("a", v1::PHASE_VERIFIED)).ok());
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db, "UPDATE faults SET state = x'FF'", nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(db);
+  EXPECT_TRUE(journal->Load()->empty());
+  ASSERT_EQ(journal->complaints().size(), 1u);
+  EXPECT_TRUE(
+      absl::StrContains(journal->complaints()[0], "the row of fault a (sham) cannot be read"));
+}
+
 TEST_F(JournalTest, SetsAsideAFileThatIsNoDatabase_AndSaysSo) {
   std::ofstream(path_) << "this is not a database, whatever its name says";
   const auto journal = Open();

@@ -39,6 +39,11 @@ TEST(RecoverNet, Refuses_WhatItDidNotWrite) {
     EXPECT_EQ(RecoverNet(change).status().code(), absl::StatusCode::kInvalidArgument)
         << change.ShortDebugString();
   }
+  v1::Change newer = Change("disk_delay", "/dev/sda", "delay", "10ms");
+  newer.set_before("0");
+  EXPECT_EQ(RecoverNet(newer).status().message(),
+            "this version does not know the lever \"disk_delay\", which set delay of /dev/sda from "
+            "\"0\" to \"10ms\"");
 }
 
 TEST(RecoverNet, EarlierBoot_IsOver) {

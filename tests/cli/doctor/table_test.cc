@@ -122,6 +122,12 @@ class DoctorCases : public DoctorTest {
 
   Site& site() { return site_; }
   FakeTrials& trials() { return trials_; }
+  void AddMissing(const char* type, const char* reason) {
+    v1::FaultInfo* fault = trials_.capabilities->add_faults();
+    fault->set_type(type);
+    fault->set_availability(v1::AVAILABILITY_MISSING);
+    fault->set_reason(reason);
+  }
 };
 
 // One row to one verdict: what is spoilt, and what has to be said.
@@ -441,11 +447,30 @@ constexpr Outcome kOutcomes[] = {
      State::kSkipped, "may not connect", "group faultline"},
     {"halted", "injector", [](DoctorCases& t) { t.trials().capabilities->set_halted("smoke"); },
      State::kWarn, "halted: smoke", "release"},
-    {"without planes", "injector",
+    {"without planes", "injector", [](DoctorCases& t) { t.AddMissing("net.loss", "no plane"); },
+     State::kOk, "1 of 2 faults are possible, not net.loss", ""},
+    {"not enabled", "injector",
      [](DoctorCases& t) {
-       t.trials().capabilities->mutable_faults(0)->set_availability(v1::AVAILABILITY_MISSING);
+       // What a run holds is no fault, so it does not count as one that is possible.
+       t.trials().capabilities->mutable_faults(0)->set_hold(true);
+       for (const char* type : {"cpu.limit", "net.rate"}) {
+         t.AddMissing(type, "its owner has not set `enabled: true` in its file");
+       }
      },
-     State::kOk, "0 of 1 faults are possible, not net.rate", ""},
+     State::kWarn, "none of 2 faults is possible: its owner has not set `enabled: true`",
+     "set `enabled: true` in /etc/faultline/injector.yaml and restart faultline-injector"},
+    {"able to do nothing", "injector",
+     [](DoctorCases& t) {
+       t.trials().capabilities->clear_faults();
+       t.AddMissing("mem.leak", "the helper is not there; give --helper");
+     },
+     State::kWarn, "none of 1 faults is possible: the helper is not there", "give --helper"},
+    {"able to do nothing, without a word on what to do", "injector",
+     [](DoctorCases& t) {
+       t.trials().capabilities->clear_faults();
+       t.AddMissing("net.loss", "no v2 hierarchy is mounted on this host");
+     },
+     State::kWarn, "none of 1 faults is possible: no v2", "/root.sock status` says why"},
 };
 
 class EachOutcome : public DoctorCases, public ::testing::WithParamInterface<Outcome> {};
