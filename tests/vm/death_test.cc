@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whatever becomes of the injector or the machine, no fault outlives it for long. guest_faults.cc
-// does the deeds in the guest.
+// Whatever becomes of the injector, no fault outlives it for long. guest_faults.cc does the deeds
+// in the guest.
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -15,12 +15,16 @@
 namespace faultline {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class DeathTest : public MachineTest {
  protected:
   void Prepare() {
-    machine_ = Boot({}, {"guest_faults"});
+    Guest::Options options;
+    options.cpus = 2;
+    machine_ = Boot(options, {"guest_faults"});
     ASSERT_NE(machine_, nullptr);
     Do(PrepareFaults());
   }
@@ -79,7 +83,9 @@ void DeathTest::ExpectKillsAreUndone() {
     }
   }
   EXPECT_EQ(done, kills);
+  // Both while they are started and when all are in force.
   EXPECT_GE(with_all, kills / 4);
+  EXPECT_LE(with_all, kills - kills / 4);
   EXPECT_LE(longest, 5);
   std::printf("%d kills, %d with all six faults acked: all as before after %.1f s at most\n", done,
               with_all, longest);
@@ -100,23 +106,10 @@ TEST_F(DeathTest, KilledThenFrozen_NoFaultStaysBehind) {
   ExpectKillsAreUndone();
   if (!HasFailure()) ExpectDeadlinesAreKept();
   EXPECT_EQ(Do("bash /root/digest"), before);
-}
-
-TEST_F(DeathTest, PowerCut_TheJournalIsClosedAtBoot) {
-  Prepare();
-  const std::string before = Do("bash /root/digest");
-  const int cycles = Long() ? 10 : 3;
-  for (int cycle = 0; cycle < cycles && !HasFailure(); ++cycle) {
-    Do(absl::StrCat(Guest::kFiles, "/guest_faults start 300"));
-    machine_->guest().CutPower();
-    ASSERT_TRUE(machine_->guest().Start().ok());
-    Await("systemctl -q is-active faultline-injector");
-    const std::string faults = Do(absl::StrCat(kRoot, "faults"));
-    EXPECT_THAT(faults, HasSubstr("reboot"));
-    EXPECT_THAT(Do(absl::StrCat(kRoot, "faults --active")), HasSubstr("no active fault"));
-    Do(PrepareFaults());
-    EXPECT_EQ(Do("bash /root/digest"), before);
-  }
+  // What network faults counted was kept for who came after the killed.
+  EXPECT_THAT(Do("journalctl -u 'faultline-*' -o cat"),
+              AllOf(HasSubstr("net.loss on /system.slice/t5.service undone, the injector died\n"),
+                    Not(HasSubstr("Read-only"))));
 }
 
 }  // namespace

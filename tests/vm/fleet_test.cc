@@ -19,6 +19,7 @@ namespace {
 
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Json = nlohmann::json;
 
 constexpr char kStoreAddress[] = "10.77.0.1";
@@ -108,19 +109,32 @@ void FleetTest::ExpectCertificatesDecide() {
   AwaitLog(*edge_, "faultline-agent", "faultline tls");
 
   StartStore();
-  // Another authority's.
+  // Another authority's: the agent does not believe this collector.
   store_->Do("faultline tls init /root/other && faultline tls node edge --ca /root/other");
   GiveEdge("/root/other/node-edge");
   // It has tried again and again.
   edge_->Await("systemctl -q is-active faultline-agent");
   AwaitLog(*edge_, "faultline-agent", "certificate");
   EXPECT_THAT(store_->Do(absl::StrCat(kOperator, "status 2>&1")), HasSubstr("no node"));
-  store_->Fail("faultline --collector 10.77.0.1:4640 --tls /root/other/operator-operator status");
-  // A node's is not an operator's.
-  store_->Do("faultline tls node thief --ca /root/ca");
-  const std::string denied = store_->Fail(
-      "faultline --collector 10.77.0.1:4640 --tls /root/ca/node-thief run start stolen 2>&1");
-  EXPECT_THAT(denied, HasSubstr("operator"));
+
+  // What the collector itself decides, by a client of HTTP/2 that is not ours: an operator is
+  // heard, a node is not an operator, and another authority's operator is nobody.
+  store_->Do("faultline tls node thief --ca /root/ca && printf '\\0\\0\\0\\0\\0' > /root/empty");
+  const auto call = [this](const std::string& folder) {
+    return store_->Do(absl::StrCat(
+        "cd ", folder,
+        " && timeout 20 nghttp -v --cert=cert.pem --key=key.pem -d /root/empty -H 'content-type: "
+        "application/grpc' -H 'te: trailers' "
+        "https://10.77.0.1:4640/faultline.v1.Faults/List 2>&1 | tr -d '\\0'; true"));
+  };
+  EXPECT_THAT(call("/root/ca/operator-operator"), HasSubstr("grpc-status: 0"));
+  EXPECT_THAT(call("/root/ca/node-thief"), HasSubstr("grpc-status: 7"));
+  EXPECT_THAT(store_->Do("journalctl FAULTLINE_EVENT=call_denied -o cat"), HasSubstr("thief"));
+  EXPECT_THAT(call("/root/other/operator-operator"), Not(HasSubstr("grpc-status")));
+  // Ours says so before it calls.
+  EXPECT_THAT(store_->Fail("faultline --collector 10.77.0.1:4640 --tls /root/ca/node-thief run "
+                           "start stolen 2>&1"),
+              HasSubstr("operator"));
 
   // Expired: made ten days ago, for a day.
   store_->Do(
@@ -160,7 +174,7 @@ void FleetTest::ExpectLabelledDataset() {
   const auto inject = [this](const std::string& fault) {
     store_->Do(absl::StrCat(kOperator, "inject --target unit:nginx --for 20s --wait ", fault));
   };
-  store_->Do(absl::StrCat(kOperator, "run start two && sleep 25"));
+  store_->Do(absl::StrCat(kOperator, "run start two --target edge/unit:nginx && sleep 25"));
   inject("cpu.limit cpus=0.05");
   store_->Do("sleep 12");
   const double lost_before = retransmitted();
@@ -175,6 +189,8 @@ void FleetTest::ExpectLabelledDataset() {
                                           "/root/two && sha256sum --quiet -c CHECKSUMS"))
                         .c_str());
 
+  EXPECT_THAT(store_->Do("cat /root/two/targets.csv"),
+              HasSubstr(",unit:nginx.service,hold-two-1-"));
   std::map<std::string, double> dose;
   for (const CsvRow& fault : Read("/root/two/faults.csv")) {
     EXPECT_EQ(At(fault, "phase"), "undone");
@@ -239,15 +255,25 @@ void FleetTest::ExpectNothingLostUnsaid() {
   EXPECT_GE(static_cast<double>(rows), seconds - 4);
   EXPECT_EQ(Read("/root/away/gaps.csv").size(), 0u);
 
-  // Nothing waits for a collector that is away.
-  store_->Do(absl::StrCat("ip link set ", device, " down"));
-  edge_->Do("sleep 3");
+  // Nothing waits for a collector that is away, neither a stop nor a start. And what no longer fits
+  // into memory is told.
+  store_->Do(absl::StrCat(kOperator, "run start full; sleep 3; ip link set ", device, " down"));
+  edge_->Do("sleep 3; echo 'buffer-bytes: 65536' >> /etc/faultline/agent.yaml");
   const double stopping = edge_->Now();
   edge_->Do("systemctl stop faultline-agent");
   EXPECT_LT(edge_->Now() - stopping, 15);
+  edge_->Do("systemctl start faultline-agent; sleep 30");
   store_->Do(absl::StrCat("ip link set ", device, " up"));
-  edge_->Do("systemctl start faultline-agent");
   AwaitConnected();
+  store_->Do(absl::StrCat("sleep 5; ", kOperator, "run stop full; ", kOperator,
+                          "export --run full --out /root/full"));
+  const std::vector<CsvRow> gaps = Read("/root/full/gaps.csv");
+  EXPECT_FALSE(gaps.empty());
+  for (const CsvRow& gap : gaps) {
+    EXPECT_EQ(At(gap, "reason"), "buffer_full");
+    std::printf("%s samples from %s to %s did not fit\n", At(gap, "samples").c_str(),
+                At(gap, "begin").c_str(), At(gap, "end").c_str());
+  }
 
   // An orderly reboot ends what is active, and all comes back by itself.
   edge_->Do(absl::StrCat(kRoot, "inject cpu.limit --target unit:nginx --for 300s cpus=0.5"));

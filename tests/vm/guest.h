@@ -26,7 +26,8 @@ class Guest {
     // As image calls it: "5.10", "6.1" or "6.12".
     std::string kernel = "6.1";
     int memory_mib = 1024;
-    int cpus = 2;
+    // An emulated one that idles costs the host a tenth of its own.
+    int cpus = 1;
     // Name of the guest of the same `dir` at the other end of its network device; empty: it has
     // none.
     std::string peer;

@@ -72,10 +72,15 @@ absl::StatusOr<std::string> InstalledDisk(const std::string& arch) {
   const absl::Cleanup unlock = [lock] { close(lock); };
   flock(lock, LOCK_EX);
   std::string disk = absl::StrCat(dir, "/installed-", arch, ".img");
-  const bool fresh = fs::exists(disk) &&
-                     fs::last_write_time(disk) > fs::last_write_time(PackageDir(arch)) &&
-                     fs::last_write_time(disk) > fs::last_write_time(Guest::ImageDir(arch));
-  if (fresh) return disk;
+  const auto older_than_disk = [&disk](const std::string& source) {
+    return fs::last_write_time(source) < fs::last_write_time(disk);
+  };
+  // Another architecture's recipe is in this program.
+  const std::string recipe = arch == "amd64" ? FAULTLINE_INSTALL : "/proc/self/exe";
+  if (fs::exists(disk) && older_than_disk(PackageDir(arch)) &&
+      older_than_disk(Guest::ImageDir(arch)) && older_than_disk(recipe)) {
+    return disk;
+  }
   if (absl::Status status = Install(arch, disk); !status.ok()) return status;
   return disk;
 }
@@ -83,44 +88,56 @@ absl::StatusOr<std::string> InstalledDisk(const std::string& arch) {
 // One program for many values, as an emulated machine spends a tenth of a second on starting each.
 const char kDigestScript[] = R"(
 digest() (
+  set -o pipefail
   shopt -s nullglob
   for d in /sys/class/net/*; do
     for what in 'qdisc show dev %s' 'class show dev %s' 'filter show dev %s ingress' 'filter show dev %s egress'; do
       printf "$what\n" ${d##*/}
     done
   # Without counts of packets.
-  done | tc -batch - | sed 's/ direct_packets_stat [0-9]*//'
-  bpftool link | sed -n '/pids/!s/^[0-9]*: *//p'
+  done | tc -batch - | sed 's/ direct_packets_stat [0-9]*//' || echo 'tc failed'
+  # Without numbers that each load draws anew.
+  bpftool link | sed '/pids/d; s/^[0-9]*: *//; s/ prog [0-9]*//' || echo 'bpftool failed'
   cd /sys/fs/cgroup
   units=(system.slice)
   for unit in system.slice/*.service; do
     # Our own services come and go, and are no targets.
     case $unit in */faultline-*) ;; *) units+=($unit) ;; esac
   done
-  files='/cpu.max /memory.max /memory.high /cgroup.freeze /pids.max /cgroup.subtree_control'
+  files='/cpu.max /cpu.weight /memory.max /memory.high /io.max /io.weight /cgroup.freeze /pids.max /cgroup.subtree_control'
   values=()
   for file in $files; do values+=("${units[@]/%/$file}"); done
   grep -H . "${values[@]}" 2> /dev/null
   printf '%s\n' system.slice/*.service/*/ /sys/fs/bpf/*
-  find /run/systemd/system.control /run/systemd/transient -type f -exec md5sum {} + 2> /dev/null | sort
-  pgrep -x faultline-hold
+  drop_ins='/run/systemd/system.control /run/systemd/transient'
+  find $drop_ins 2> /dev/null | sort
+  find $drop_ins -type f -exec md5sum {} + 2> /dev/null | sort
+  pgrep -lx faultline-hold
   true
 )
 )";
 
 std::string PrepareFaults() {
   return absl::StrCat("cat > /root/digest <<'END'\n", kDigestScript, "digest 2>&1\nEND\n", R"(
-ip link add d0 type dummy && ip link set d0 up
-for t in 1 2 3 4 5 6 7; do systemd-run -q --unit=t$t sleep infinity; done
-often=/etc/systemd/system/faultline-injector.service.d/often.conf
-if [ ! -e $often ]; then
-  printf 'max-faults: 8\nplane-device: [d0]\n' >> /etc/faultline/injector.yaml
-  mkdir -p $(dirname $often)
-  printf '[Unit]\nStartLimitIntervalSec=0\n' > $often
-  systemctl daemon-reload
-  systemctl enable faultline-injector
-fi
-systemctl restart faultline-injector
+cd /etc/systemd/system
+for t in 1 2 3 4 5 6 7; do
+  printf '[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n' > t$t.service
+done
+cat > d0.service <<'END'
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=ip link add d0 up type dummy
+END
+cat > faultline-injector.service.d/often.conf <<'END'
+[Unit]
+StartLimitIntervalSec=0
+Requires=d0.service
+After=d0.service
+END
+printf 'max-faults: 8\nplane-device: [d0]\n' >> /etc/faultline/injector.yaml
+systemctl enable --now t1 t2 t3 t4 t5 t6 t7 faultline-injector
+sync
 )");
 }
 

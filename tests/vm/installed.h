@@ -22,9 +22,9 @@ absl::StatusOr<std::string> InstalledDisk(const std::string& arch);
 // device.
 extern const char kDigestScript[];
 
-// A command for a guest on that disk: makes what guest_faults.cc disturbs, starts the injector, and
-// writes /root/digest, a script that prints `digest`. The injector's service may be killed as often
-// as one likes.
+// A command for a guest on that disk: makes what guest_faults.cc disturbs and starts the injector,
+// now and at every boot, and writes /root/digest, a script that prints `digest`. The injector's
+// service may be killed as often as one likes.
 std::string PrepareFaults();
 
 }  // namespace faultline

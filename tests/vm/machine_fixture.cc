@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 namespace faultline {
 namespace {
@@ -17,6 +18,8 @@ namespace fs = std::filesystem;
 
 // An emulated machine, on a busy host.
 constexpr std::int64_t kPatienceNs = 300 * kNsPerSecond;
+// A guest that hangs has no results.
+constexpr std::int64_t kResultNs = 60 * kNsPerSecond;
 
 }  // namespace
 
@@ -44,11 +47,20 @@ std::string Machine::Expect(const std::string& command, bool success) {
   return result->output;
 }
 
-void Machine::KeepJournal(const std::string& name) {
-  const auto journal = guest_->Run("journalctl -b --no-pager | tail -n 1000", kPatienceNs);
-  const std::string path = absl::StrCat(::testing::TempDir(), "faultline-", name, ".journal");
-  std::ofstream(path) << (journal.ok() ? journal->output : journal.status().ToString());
-  std::printf("the guest's journal: %s\n", path.c_str());
+void Machine::KeepResults(const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/", guest_->name());
+  std::error_code ignored;
+  fs::copy(guest_->console(), path + ".console", fs::copy_options::overwrite_existing, ignored);
+  const auto keep = [&](const std::string& file, const std::string& command, bool encoded) {
+    const auto result = guest_->Run(command, kResultNs);
+    std::string text = result.ok() ? result->output : result.status().ToString();
+    if (result.ok() && encoded) absl::Base64Unescape(result->output, &text);
+    std::ofstream(path + file) << text;
+  };
+  keep(".journal", "journalctl --no-pager -o short-precise", false);
+  // Keys stay where they are.
+  keep(".root.tar.gz", "tar -C /root -cz --exclude='*.key' --exclude='*key.pem' . | base64 -w 0",
+       true);
 }
 
 void MachineTest::SetUp() {
@@ -60,22 +72,37 @@ void MachineTest::SetUp() {
 
 void MachineTest::TearDown() {
   if (!HasFailure()) return;
-  const auto* const info = ::testing::UnitTest::GetInstance()->current_test_info();
-  for (const std::unique_ptr<Machine>& machine : machines_) {
-    machine->KeepJournal(absl::StrCat(info->test_suite_name(), "-", machine->guest().name()));
-  }
+  const std::string folder = ResultsFolder();
+  for (const std::unique_ptr<Machine>& machine : machines_) machine->KeepResults(folder);
+  std::printf("console, journals and results of each guest: %s\n", folder.c_str());
 }
 
-Machine* MachineTest::Keep(absl::StatusOr<std::unique_ptr<Guest>> guest) {
+std::string MachineTest::ResultsFolder() {
+  const auto* const info = ::testing::UnitTest::GetInstance()->current_test_info();
+  std::string folder = absl::StrCat(
+      ::testing::TempDir(), "faultline-",
+      absl::StrReplaceAll(absl::StrCat(info->test_suite_name(), "-", info->name()), {{"/", "-"}}));
+  fs::create_directories(folder);
+  return folder;
+}
+
+Machine* MachineTest::Keep(absl::StatusOr<std::unique_ptr<Guest>> guest, const std::string& name) {
   EXPECT_TRUE(guest.ok()) << guest.status();
-  if (!guest.ok()) return nullptr;
+  if (!guest.ok()) {
+    // There is no machine that TearDown could ask.
+    std::error_code ignored;
+    fs::copy(absl::StrCat(dir_.path(), "/", name, ".console"),
+             absl::StrCat(ResultsFolder(), "/", name, ".console"),
+             fs::copy_options::overwrite_existing, ignored);
+    return nullptr;
+  }
   machines_.push_back(std::make_unique<Machine>(std::move(*guest)));
   return machines_.back().get();
 }
 
 Machine* MachineTest::Boot(Guest::Options options, const std::vector<std::string>& programs) {
   absl::StatusOr<std::string> disk = InstalledDisk(options.arch);
-  if (!disk.ok()) return Keep(disk.status());
+  if (!disk.ok()) return Keep(disk.status(), options.name);
   options.base = *std::move(disk);
   if (!programs.empty()) {
     options.files = absl::StrCat(dir_.path(), "/", options.name, "-files");
@@ -84,12 +111,12 @@ Machine* MachineTest::Boot(Guest::Options options, const std::vector<std::string
       fs::copy(absl::StrCat(BinDir(), "/", program), options.files);
     }
   }
-  return Keep(Guest::Boot(options, dir_.path()));
+  return Keep(Guest::Boot(options, dir_.path()), options.name);
 }
 
 Machine* MachineTest::BootBare(Guest::Options options) {
   options.files = PackageDir(options.arch);
-  return Keep(Guest::Boot(options, dir_.path()));
+  return Keep(Guest::Boot(options, dir_.path()), options.name);
 }
 
 std::string MachineTest::Do(const std::string& command) {

@@ -38,8 +38,9 @@ class Machine {
   // Output of `digest`.
   std::string Digest() { return Do(std::string(kDigestScript) + "digest"); }
   void Write(const std::string& path, const std::string& text);
-  // Writes its journal to the folder of the system's temporary files and prints the path.
-  void KeepJournal(const std::string& name);
+  // Writes what it printed, the journals of all its boots and what the test left in its /root
+  // (datasets, digests) to `folder`.
+  void KeepResults(const std::string& folder);
 
  private:
   std::string Expect(const std::string& command, bool success);
@@ -50,7 +51,7 @@ class MachineTest : public ::testing::Test {
  protected:
   // Skips if no image was made, fails if there are no packages.
   void SetUp() override;
-  // Keeps the journals of a test that failed.
+  // Of a test that failed, keeps the guests' results and prints where.
   void TearDown() override;
 
   // Starts a guest on which the packages are installed, the injector may take faults, and none of
@@ -73,7 +74,9 @@ class MachineTest : public ::testing::Test {
   const TempDir dir_;
 
  private:
-  Machine* Keep(absl::StatusOr<std::unique_ptr<Guest>> guest);
+  Machine* Keep(absl::StatusOr<std::unique_ptr<Guest>> guest, const std::string& name);
+  // Made for this test, in the folder of the system's temporary files.
+  static std::string ResultsFolder();
   std::vector<std::unique_ptr<Machine>> machines_;
 };
 

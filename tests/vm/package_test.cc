@@ -14,11 +14,14 @@ using ::testing::Not;
 
 // What a package could leave behind. Passwords' and groups' own backups are not ours.
 constexpr char kDigest[] =
-    "{ find /etc /usr /lib/systemd /var/lib /run/systemd/system /run/faultline /sys/fs/bpf -xdev "
+    "{ find /etc /usr /lib/systemd /var/lib /run/systemd/system /run/systemd/system.control "
+    "/run/faultline /sys/fs/bpf -xdev "
     "! -path '/var/lib/dpkg*' ! -path '/var/lib/systemd*' ! -path '/var/lib/private*' "
     "! -path '/etc/*-' ! -name ld.so.cache ! -name '.pwd.lock' 2>/dev/null; getent passwd; "
     "getent group; systemctl list-unit-files --no-legend; systemctl list-units --all --no-legend "
-    "'faultline*'; tc qdisc; bpftool link; pgrep -a faultline; } | sort > /root/digest.$NAME";
+    "'faultline*' | tr -s ' '; tc qdisc; bpftool link; cd "
+    "/sys/fs/cgroup/system.slice/nginx.service; "
+    "grep . cpu.max memory.max cgroup.freeze; pgrep -a faultline; } | sort > /root/digest.$NAME";
 
 constexpr char kQuota[] = "cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max";
 
@@ -44,13 +47,15 @@ class PackageTest : public MachineTest {
 
 TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   ASSERT_NE(BootBare(), nullptr);
+  Do("ip link add d0 up type dummy; systemctl start nginx");
+  Do(absl::StrCat("NAME=before; ", kDigest));
+  // Ready with the quota that they are shipped with, on a processor as slow as this one.
+  std::printf("%s", Do("time dpkg -i /mnt/*.deb > /dev/null").c_str());
+  Do("systemctl is-active faultline-agent faultline-collector");
   // As tests/vm/install says.
   Do("for s in agent collector injector; do mkdir -p /etc/systemd/system/faultline-$s.service.d; "
      "printf '[Service]\\nCPUQuota=\\n' > "
-     "/etc/systemd/system/faultline-$s.service.d/emulated.conf; done; systemctl start nginx");
-  Do(absl::StrCat("NAME=before; ", kDigest));
-  Do("dpkg -i /mnt/*.deb");
-  Do("systemctl is-active faultline-agent faultline-collector");
+     "/etc/systemd/system/faultline-$s.service.d/emulated.conf; done; systemctl daemon-reload");
   EXPECT_THAT(Fail("systemctl is-enabled faultline-injector"), HasSubstr("disabled"));
   Fail("systemctl is-active faultline-injector");
   Await("faultline status | grep -q connected");
@@ -62,7 +67,7 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   Do("systemctl enable --now faultline-injector");
   EXPECT_THAT(Fail(absl::StrCat(kRoot, "inject sham --target ", kTarget, " --for 2s")),
               HasSubstr("enabled: true"));
-  Do("echo 'enabled: true' >> /etc/faultline/injector.yaml");
+  Do("printf 'enabled: true\\nplane-device: [d0]\\n' >> /etc/faultline/injector.yaml");
   EXPECT_THAT(Do("faultline-injector --check-config --config /etc/faultline/injector.yaml"),
               HasSubstr("no error"));
   Do("systemctl restart faultline-injector");
@@ -84,9 +89,22 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   EXPECT_THAT(Do("cat /etc/faultline/injector.yaml"), HasSubstr("enabled: true"));
   Do("systemctl is-active faultline-agent faultline-collector faultline-injector");
 
-  StartLimit();
+  // Removed while faults are active, with an injector that is ended by force.
+  Do(absl::StrCat(kRoot, "inject cpu.limit --target unit:nginx --for 100s cpus=0.25; ", kRoot,
+                  "inject net.rate rate=1Mbit device=d0 --target unit:nginx --for 100s; ", kRoot,
+                  "inject net.loss loss=50% --target unit:nginx --for 100s"));
+  Do("NAME=faults; " + std::string(kDigest));
+  for (const char* line : {"cpu.max:25000", "50-CPUQuota.conf", "htb", "cgroup_inet"}) {
+    Do(absl::StrCat("grep -q '", line, "' /root/digest.faults"));
+  }
+  Do("systemctl kill -s KILL faultline-injector; dpkg -r faultline-injector");
+  Do(absl::StrCat(kQuota,
+                  " | grep -q max && ! tc qdisc | grep htb && ! bpftool link | grep inet && "
+                  "! pgrep -x faultline-injec"));
   Do("dpkg -P faultline faultline-agent faultline-injector faultline-collector");
-  Do("systemctl daemon-reload");
+  // What the test made, and systemd's memory of the kill.
+  Do("rm -r /etc/systemd/system/faultline-{agent,collector,injector}.service.d; "
+     "systemctl daemon-reload; systemctl reset-failed");
   Do(absl::StrCat("NAME=after; ", kDigest));
   EXPECT_EQ(Do("diff /root/digest.before /root/digest.after; true"), "");
 }

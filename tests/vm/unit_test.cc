@@ -260,10 +260,10 @@ void UnitTest::ExpectKillsAreUndone() {
   const double killed = machine_->Now();
   KillInjector();
   Do(absl::StrCat("until [ \"$(", kMax, ")\" = 'max 100000' ]; do sleep 0.05; done"));
-  // The start of a program takes seconds here: it is emulated, on a host that does other things.
+  // The promise is 5 s, which death_test.cc asserts where it has the processors for itself.
   const double undone = machine_->Now();
   std::printf("service: undone %.2f s after SIGKILL\n", undone - killed);
-  EXPECT_LT(undone - killed, 30);
+  EXPECT_LT(undone - killed, 10);
   Do("until systemctl -q is-active faultline-injector; do sleep 0.1; done");
   EXPECT_EQ(Digest(), service);
 }
