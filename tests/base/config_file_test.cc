@@ -5,9 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
+
+#include "tests/child.h"
 
 namespace faultline {
 namespace {
@@ -146,8 +147,9 @@ TEST(ConfigFile, OneValue_IsReadFromOutside) {
 class ConfigFileOnDisk : public testing::Test {
  protected:
   void Write(const std::string& text) { std::ofstream(path_) << text; }
-  ~ConfigFileOnDisk() override { std::remove(path_.c_str()); }
-  const std::string path_ = testing::TempDir() + "config_file_test.yaml";
+  // Of its own, as the tests run side by side.
+  const TempDir dir_;
+  const std::string path_ = dir_.path() + "/config.yaml";
 };
 
 TEST_F(ConfigFileOnDisk, CommandLineWins) {
