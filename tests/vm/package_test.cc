@@ -99,7 +99,7 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   }
   Do("systemctl kill -s KILL faultline-injector; dpkg -r faultline-injector");
   Do(absl::StrCat(kQuota,
-                  " | grep -q max && ! tc qdisc | grep htb && ! bpftool link | grep inet && "
+                  " | grep -q max && ! tc qdisc | grep htb && ! bpftool link | grep cgroup_inet && "
                   "! pgrep -x faultline-injec"));
   Do("dpkg -P faultline faultline-agent faultline-injector faultline-collector");
   // What the test made, and systemd's memory of the kill.
