@@ -221,7 +221,14 @@ absl::StatusOr<std::string> Guest::ReadLine(std::int64_t until_ns) {
 }
 
 absl::StatusOr<Guest::Result> Guest::Run(const std::string& command, std::int64_t timeout_ns) {
-  if (port_ < 0) return absl::UnavailableError("the guest is off");
+  if (port_ < 0) return absl::UnavailableError("the guest is off, or has stopped answering");
+  absl::StatusOr<Result> result = Answer(command, timeout_ns);
+  // Where an answer is missing the next one would be taken for it.
+  if (!result.ok()) Disconnect();
+  return result;
+}
+
+absl::StatusOr<Guest::Result> Guest::Answer(const std::string& command, std::int64_t timeout_ns) {
   const std::int64_t until_ns = NowNs() + timeout_ns;
   // One line of what the shell's printf %b takes, which no other program has to decode.
   const std::string request =

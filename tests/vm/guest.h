@@ -59,7 +59,7 @@ class Guest {
   Guest& operator=(const Guest&) = delete;
 
   // Runs `command` with bash as root. DeadlineExceeded: no answer after `timeout_ns`, in which case
-  // no further command is possible; Unavailable: the guest is off.
+  // no further command is possible until the next Start; Unavailable: it is off, or that was so.
   absl::StatusOr<Result> Run(const std::string& command, std::int64_t timeout_ns);
 
   // As if somebody pulled the plug: what was not written to the disk is lost.
@@ -89,6 +89,7 @@ class Guest {
   // Up to and without the end of line.
   absl::StatusOr<std::string> ReadLine(std::int64_t until_ns);
   absl::Status Fill(std::int64_t until_ns);
+  absl::StatusOr<Result> Answer(const std::string& command, std::int64_t timeout_ns);
   void Disconnect();
 
   const Options options_;

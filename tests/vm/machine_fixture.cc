@@ -53,6 +53,10 @@ void Machine::KeepResults(const std::string& folder) {
   fs::copy(guest_->console(), path + ".console", fs::copy_options::overwrite_existing, ignored);
   const auto keep = [&](const std::string& file, const std::string& command, bool encoded) {
     const auto result = guest_->Run(command, kResultNs);
+    // One that stopped answering has its files on its disk, which is read with that of the image.
+    if (!result.ok()) {
+      fs::copy(guest_->disk(), path + ".qcow2", fs::copy_options::overwrite_existing, ignored);
+    }
     std::string text = result.ok() ? result->output : result.status().ToString();
     if (result.ok() && encoded) absl::Base64Unescape(result->output, &text);
     std::ofstream(path + file) << text;
