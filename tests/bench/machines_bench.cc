@@ -34,7 +34,7 @@ constexpr int kBoots = 3;
 std::string There() {
   const char* const accelerator = std::getenv("FAULTLINE_VM_ACCELERATOR");
   const bool kvm = accelerator != nullptr && std::string(accelerator) == "kvm";
-  return absl::StrCat("in a Debian 12 guest with two processors, ",
+  return absl::StrCat("in a Debian 12 guest with one processor, ",
                       kvm ? "on KVM."
                           : "emulated in software, some ten times slower than this machine's, and "
                             "therefore without "
@@ -54,7 +54,6 @@ class Machines {
     Guest::Options options;
     options.name = name;
     options.memory_mib = memory_mib;
-    options.cpus = 2;
     options.base = *std::move(disk);
     options.files = place_.temp + "/files";
     return Guest::Boot(options, place_.temp);

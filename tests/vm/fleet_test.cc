@@ -160,7 +160,7 @@ void FleetTest::ExpectLabelledDataset() {
   // opens none in its place.
   store_->Do(
       absl::StrCat("systemd-run -q --unit=load sh -c 'while :; do h2load --h1 -c 4 -D 10 "
-                   "--rps 20 http://",
+                   "--rps 8 http://",
                    kEdgeAddress, "/ > /root/load; done'"));
   const auto throttled_us = [this] {
     return Number(

@@ -26,8 +26,6 @@ class Guest {
     // As image calls it: "5.10", "6.1" or "6.12".
     std::string kernel = "6.1";
     int memory_mib = 1024;
-    // An emulated one that idles costs the host a tenth of its own.
-    int cpus = 1;
     // Name of the guest of the same `dir` at the other end of its network device; empty: it has
     // none.
     std::string peer;
@@ -50,8 +48,8 @@ class Guest {
   // FAULTLINE_VM_IMAGE_ARM64); empty: none was made.
   static std::string ImageDir(const std::string& arch);
 
-  // Starts it and waits until it takes commands, at most two minutes. `dir` takes its disk, console
-  // and sockets, and outlives it.
+  // Starts it and waits until it takes commands, at most two minutes; what does not get there ends
+  // as one that does not answer Run. `dir` takes its disk, console and sockets, and outlives it.
   static absl::StatusOr<std::unique_ptr<Guest>> Boot(const Options& options,
                                                      const std::string& dir);
   ~Guest();
@@ -59,7 +57,7 @@ class Guest {
   Guest& operator=(const Guest&) = delete;
 
   // Runs `command` with bash as root. DeadlineExceeded: no answer after `timeout_ns`, in which case
-  // no further command is possible until the next Start; Unavailable: it is off, or that was so.
+  // the console shows what each task was at and the guest is off; Unavailable: it is off.
   absl::StatusOr<Result> Run(const std::string& command, std::int64_t timeout_ns);
 
   // As if somebody pulled the plug: what was not written to the disk is lost.
@@ -79,18 +77,25 @@ class Guest {
   Guest(Options options, std::string dir) : options_(std::move(options)), dir_(std::move(dir)) {}
   std::string files_disk() const { return dir_ + "/" + options_.name + ".files"; }
   std::string socket() const { return dir_ + "/" + options_.name + ".port"; }
+  // Of QEMU itself.
+  std::string monitor() const { return dir_ + "/" + options_.name + ".monitor"; }
   // Where the network device of guest `name` listens for frames.
   std::string wire(const std::string& name) const { return dir_ + "/" + name + ".wire"; }
   std::vector<std::string> Processor() const;
   std::vector<std::string> Arguments() const;
   absl::Status MakeFilesDisk() const;
   absl::Status MountFiles();
-  absl::Status Connect(std::int64_t until_ns);
+  // Until its kernel has started and its side of the port is there.
+  absl::Status AwaitReady(std::int64_t until_ns);
   // Up to and without the end of line.
   absl::StatusOr<std::string> ReadLine(std::int64_t until_ns);
   absl::Status Fill(std::int64_t until_ns);
-  absl::StatusOr<Result> Answer(const std::string& command, std::int64_t timeout_ns);
+  absl::Status Send(const std::string& command) const;
+  absl::StatusOr<Result> Answer(std::int64_t until_ns);
   void Disconnect();
+  // Its kernel prints every task's stack to the console, and ends. Not with arm64, which has no
+  // such interrupt.
+  void Panic();
 
   const Options options_;
   const std::string dir_;

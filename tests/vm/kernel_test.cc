@@ -54,7 +54,6 @@ TEST_P(KernelTest, MeasuresAndTakesAFaultOfEachMechanism) {
   Guest::Options options;
   options.arch = GetParam().arch;
   options.kernel = GetParam().series;
-  options.cpus = 2;
   if (Guest::ImageDir(options.arch).empty()) {
     GTEST_SKIP() << "no image for " << options.arch << ": ./run vm --long makes it";
   }
