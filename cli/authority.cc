@@ -137,9 +137,10 @@ absl::StatusOr<Credential> Authority::Issue(const Peer& peer, const Validity& va
   absl::Status status = CheckPeerName(peer.name);
   if (!status.ok()) return status;
   if (validity.end > end_) {
-    return absl::InvalidArgumentError(absl::StrCat("the authority's own certificate ends on ",
-                                                   absl::FormatTime(end_, absl::UTCTimeZone()),
-                                                   ", before this one would"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the authority's own certificate ends on ", absl::FormatTime(end_, absl::UTCTimeZone()),
+        ", before this one would: make another authority, `faultline tls init DIR`, and give each "
+        "machine its ca.pem beside the old one first"));
   }
   const Key key(EVP_EC_gen("P-256"));
   const Certificate certificate(X509_new());

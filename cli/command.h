@@ -19,6 +19,8 @@ namespace faultline::cli {
 struct Globals {
   // HOST:PORT or unix:/PATH.
   std::string collector = "127.0.0.1:4640";
+  // Whether that was given.
+  bool collector_named = false;
   // Certificates of this operator; folder empty: only beyond loopback, from the usual place.
   TlsOptions tls;
   // unix:/PATH of a node's injector; set: that is who is spoken to.

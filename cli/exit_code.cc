@@ -124,7 +124,12 @@ std::string WhenUnavailable(absl::string_view message, const Callee& callee) {
 }
 
 std::string WhenDenied(absl::string_view message, const Callee& callee) {
-  if (!callee.injector) return "run it as root on the node itself";
+  if (!callee.injector) {
+    return absl::StrContains(message, "needs an operator's certificate")
+               ? "--tls DIR names one, and `faultline tls operator NAME` makes one where the "
+                 "authority is"
+               : "";
+  }
   // Of the injector, whoever asks: on its other sockets nobody may.
   if (absl::StrContains(message, "root.sock")) {
     const absl::string_view folder = callee.address;

@@ -37,6 +37,7 @@ std::unique_ptr<CLI::App> MakeApp(Flags* flags) {
   app->fallthrough();
   app->add_option("--collector", flags->globals.collector, "collector, HOST:PORT or unix:/PATH")
       ->check(CLI::Validator(CheckDialAddress, ""))
+      ->each([flags](const std::string& /*address*/) { flags->globals.collector_named = true; })
       ->envname("FAULTLINE_COLLECTOR")
       ->capture_default_str();
   app->add_option("--injector", flags->globals.injector,

@@ -66,8 +66,11 @@ absl::Status Issue(const Globals& globals, const Authority& authority, const Pee
                    const TlsArguments& arguments) {
   absl::StatusOr<Credential> own = authority.Pem();
   if (!own.ok()) return own.status();
-  absl::StatusOr<Credential> made =
-      authority.Issue(peer, Lasting(absl::Hours(24) * arguments.days));
+  Validity validity = Lasting(absl::Hours(24) * arguments.days);
+  // One that outlived its authority would end with it all the same.
+  const bool cut = validity.end > authority.end() && authority.end() > absl::Now();
+  if (cut) validity.end = authority.end();
+  absl::StatusOr<Credential> made = authority.Issue(peer, validity);
   if (!made.ok()) return made.status();
   const std::string folder =
       arguments.out.empty()
@@ -83,8 +86,11 @@ absl::Status Issue(const Globals& globals, const Authority& authority, const Pee
         absl::StrCat(folder, " is there; --renew replaces it by a new certificate and a new key"));
   }
   if (!written.ok()) return written;
-  globals.terminal->Say(absl::StrCat(RoleWord(peer.role), " ", peer.name, ": ", folder, ", valid ",
-                                     arguments.days, " days"));
+  globals.terminal->Say(absl::StrCat(
+      RoleWord(peer.role), " ", peer.name, ": ", folder, ", valid ",
+      cut ? absl::StrCat("until the authority ends, on ",
+                         absl::FormatTime("%Y-%m-%d", authority.end(), absl::UTCTimeZone()))
+          : absl::StrCat(arguments.days, " days")));
   return absl::OkStatus();
 }
 

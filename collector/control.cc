@@ -266,7 +266,7 @@ grpc::ServerUnaryReactor* Control::Release(grpc::CallbackServerContext* context,
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish({grpc::StatusCode::PERMISSION_DENIED,
                    "a halt is released by root on the node itself: faultline --injector "
-                   "unix:/run/faultline/root.sock halt --release"});
+                   "unix:/run/faultline/root.sock release"});
   return reactor;
 }
 

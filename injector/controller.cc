@@ -168,7 +168,10 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
   Tell(injection->state());
   MarkOpen(true);
   injection->SetPhase(v1::PHASE_JOURNALED);
-  if (absl::Status saved = journal_->Save(injection->state()); !saved.ok()) {
+  // A row that is open although its fault has ended would be taken for one that nobody ends.
+  absl::Status saved = CloseRows();
+  if (saved.ok()) saved = journal_->Save(injection->state());
+  if (!saved.ok()) {
     saved = WithContext(saved, "nothing was changed, because the undo journal cannot be written");
     const v1::Edge& commanded = injection->state().edges().commanded();
     Refuse(injection->state().spec(), {commanded.boottime_ns(), commanded.realtime_ns()}, saved);
@@ -304,6 +307,7 @@ bool Controller::EndAll(const std::string& reason) {
   const absl::MutexLock lock(&mutex_);
   closed_ = reason;
   EndEach(reason);
+  (void)CloseRows();
   return active_.empty();
 }
 
@@ -408,10 +412,26 @@ const v1::FaultState* Controller::Find(const std::string& id) {
 }
 
 void Controller::Save(const v1::FaultState& state) {
-  // The row that is needed to undo stands already; this one only loses detail.
-  if (absl::Status saved = journal_->Save(state); !saved.ok()) {
-    LogError("fault ", state.spec().id(), ": ", saved.message());
+  // The row that is needed to undo stands already; this one only loses detail, unless it closes it.
+  const absl::Status saved = journal_->Save(state);
+  if (saved.ok()) return;
+  LogError("fault ", state.spec().id(), ": ", saved.message());
+  if (!IsFinal(state.phase())) return;
+  unclosed_.push_back(state);
+  next_close_ns_ = clock_->Now().boottime_ns + kUndoRetryNs;
+}
+
+absl::Status Controller::CloseRows() {
+  while (!unclosed_.empty()) {
+    if (absl::Status saved = journal_->Save(unclosed_.front()); !saved.ok()) {
+      next_close_ns_ = clock_->Now().boottime_ns + kUndoRetryNs;
+      return saved;
+    }
+    LogInfo("fault ", unclosed_.front().spec().id(), ": its end is in the journal now");
+    unclosed_.pop_front();
   }
+  next_close_ns_ = kNever;
+  return absl::OkStatus();
 }
 
 void Controller::SaveAndTell(const v1::FaultState& state) {

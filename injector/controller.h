@@ -132,6 +132,8 @@ class Controller {
   void MarkOpen(bool open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const v1::FaultState* Find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Save(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tries again to write the ends of `unclosed_`.
+  absl::Status CloseRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SaveAndTell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Tell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -154,6 +156,10 @@ class Controller {
   std::deque<v1::FaultState> finished_ ABSL_GUARDED_BY(mutex_);
   // Oldest first; never journaled, because nothing was changed.
   std::deque<v1::FaultState> refused_ ABSL_GUARDED_BY(mutex_);
+  // Ended, and open in the journal, which could not be written then. By order of their ends.
+  std::deque<v1::FaultState> unclosed_ ABSL_GUARDED_BY(mutex_);
+  // Of the next attempt to close them.
+  std::int64_t next_close_ns_ ABSL_GUARDED_BY(mutex_) = kNever;
   // Set by EndAll: why nothing starts any more.
   std::string closed_ ABSL_GUARDED_BY(mutex_);
   std::map<int, Watcher> watches_ ABSL_GUARDED_BY(mutex_);

@@ -49,7 +49,7 @@ std::int64_t Controller::NextDue() {
 }
 
 std::int64_t Controller::NextDueLocked() {
-  std::int64_t next = kNever;
+  std::int64_t next = next_close_ns_;
   for (const Active& active : active_) next = std::min(next, NextDueOf(active));
   return next;
 }
@@ -65,6 +65,8 @@ void Controller::RunDue() {
   }
   for (Active& active : active_) RunDueOf(active, now_ns);
   DropFinished();
+  // What fails is tried again; the first failure was told.
+  if (next_close_ns_ <= now_ns) (void)CloseRows();
 }
 
 void Controller::RunDueOf(Active& active, std::int64_t now_ns) {

@@ -109,7 +109,9 @@ void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duratio
                  "moment")
       ->type_name("NAME")
       ->group(kGroup);
+  // The service may give the socket to no group but its own.
   app.add_option("--group", options.group, "Group whose members may use agent.sock")
+      ->configurable(false)
       ->type_name("NAME")
       ->capture_default_str()
       ->group(kGroup);

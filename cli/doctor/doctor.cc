@@ -83,7 +83,7 @@ Site ThisSite(const Globals& globals, const DoctorOptions& options, doctor::Tria
   site.services = ChooseServices(options.services, site.programs);
   site.config_dir = options.config_dir;
   site.collector = globals.collector;
-  site.collector_named = globals.collector != Globals().collector;
+  site.collector_named = globals.collector_named;
   site.tls = globals.tls;
   site.injector = globals.injector;
   site.now = absl::Now();

@@ -2,11 +2,14 @@
 #include "injector/host/systemd_units.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 
@@ -15,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "injector/host/process.h"
 
 namespace faultline {
 namespace {
@@ -24,6 +28,9 @@ namespace {
 constexpr absl::Duration kPatience = absl::Seconds(1);
 // Every fault on a unit would wait as long, one after the other.
 constexpr std::int64_t kSilenceNs = kNsPerSecond / 2;
+
+// Of the process that goes into a group to leave it.
+constexpr std::int64_t kVisitNs = kNsPerSecond / 2;
 
 constexpr char kUnitInterface[] = "org.freedesktop.systemd1.Unit";
 constexpr char kCpu[] = "cpu";
@@ -61,6 +68,18 @@ absl::Status Append(sd_bus_message* message, const std::string& unit,
   }
   if (result >= 0) result = sd_bus_message_close_container(message);
   return ErrnoStatus(result < 0 ? -result : 0, "compose a message for systemd");
+}
+
+// Reaps our child `pid`. One that does not end in time is killed: in a frozen group it stands
+// still, and only that ends it.
+void EndWithin(pid_t pid, std::int64_t ns) {
+  const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  pollfd ended{process.get(), POLLIN, 0};
+  while (::poll(&ended, 1, static_cast<int>(ns / kNsPerMs)) < 0 && errno == EINTR) {
+  }
+  if ((ended.revents & POLLIN) == 0) ::kill(pid, SIGKILL);
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 }  // namespace
@@ -218,13 +237,16 @@ void SystemdUnits::DropEmptyGroup(const std::string& cgroup) {
   if (procs < 0) return;
   const pid_t child = ::fork();
   if (child == 0) {
-    // Itself. Nothing but system calls here: other threads may have held locks.
-    const ssize_t moved = ::write(procs, "0", 1);
+    // Nothing but system calls here: other threads may have held locks. Without our descriptors,
+    // the lock of the journal among them, which it would hold as long as it lives.
+    constexpr int kProcs = 3;
+    if (::dup2(procs, kProcs) < 0 || ::close_range(kProcs + 1, ~0U, 0) != 0) ::_exit(1);
+    // Itself.
+    const ssize_t moved = ::write(kProcs, "0", 1);
     ::_exit(moved == 1 ? 0 : 1);
   }
   ::close(procs);
-  while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  if (child > 0) EndWithin(child, kVisitNs);
 }
 
 absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadGroup(const std::string& cgroup,

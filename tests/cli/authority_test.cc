@@ -68,6 +68,14 @@ TEST_F(TlsCommandTest, InitMakesAnAuthorityAndTheThreeKinds) {
   EXPECT_FALSE(std::filesystem::exists(ca + "/node-edge-1/ca-key.pem"));
 }
 
+TEST_F(TlsCommandTest, NoneOutlivesItsAuthority) {
+  const std::string ca = folder_ + "/ca";
+  ASSERT_EQ(Run({"tls", "init", ca.c_str(), "--days", "3650"}), 0);
+  const auto node = Read(ca + "/operator-operator", Role::kOperator);
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_GT(node->end, absl::Now() + absl::Hours(24 * 3649));
+}
+
 TEST_F(TlsCommandTest, ReplacesOnlyWhenAsked) {
   const std::string ca = folder_ + "/ca";
   ASSERT_EQ(Run({"tls", "init", ca.c_str()}), 0);

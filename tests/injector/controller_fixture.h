@@ -51,6 +51,10 @@ class ControllerWorld {
     controller = std::move(*made);
   }
 
+  std::string JournalPath() const {
+    return (folder_ / absl::StrCat("journal-", generation_, ".db")).string();
+  }
+
   // The process is gone now, without a word.
   void Crash() {
     if (!dead_) Die();
@@ -140,10 +144,6 @@ class ControllerWorld {
   std::unique_ptr<Controller> controller;
 
  private:
-  std::string JournalPath() const {
-    return (folder_ / absl::StrCat("journal-", generation_, ".db")).string();
-  }
-
   // What is on disk now is what the next process finds.
   void Die() {
     dead_ = true;

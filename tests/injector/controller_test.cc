@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/injector/controller_fixture.h"
@@ -373,6 +375,27 @@ TEST_F(ControllerTest, KeepsTryingToUndo) {
   EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_UNDONE);
   EXPECT_EQ(world_.Find("a").residue_size(), 0);
   EXPECT_EQ(world_.host.Digest(), before_);
+}
+
+// Open in the journal it would be taken for a fault whose deadline nobody keeps.
+TEST_F(ControllerTest, AnEndThatCouldNotBeWritten_IsWrittenBeforeAnythingElse) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open(world_.JournalPath().c_str(), &other), SQLITE_OK);
+  const absl::Cleanup close = [other] { sqlite3_close(other); };
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  ASSERT_TRUE(controller().Stop("a").ok());
+  EXPECT_EQ(world_.host.Digest(), before_);
+  const auto first_open = [this] {
+    return *Journal::FirstDeadline(world_.JournalPath(), world_.boot_id);
+  };
+  EXPECT_LT(first_open(), INT64_MAX);
+  ExpectRefused(Spec("sham", "b"), absl::StatusCode::kInternal, "journal cannot be written");
+  ASSERT_EQ(sqlite3_exec(other, "ROLLBACK", nullptr, nullptr, nullptr), SQLITE_OK);
+  world_.Pass(2 * kNsPerSecond);
+  EXPECT_EQ(first_open(), INT64_MAX);
+  EXPECT_EQ(controller().NextDue(), Controller::kNever);
+  EXPECT_TRUE(controller().Start(Spec("sham", "c")).ok());
 }
 
 TEST_F(ControllerTest, HaltEndsAll_AndOutlivesTheProcess) {

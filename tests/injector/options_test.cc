@@ -53,7 +53,7 @@ TEST_F(InjectorOptionsTest, WhatUndoesBearsABrokenFile_TheServiceDoesNot) {
 
 // What undoes, and the removal of the package, must find what the service left.
 TEST_F(InjectorOptionsTest, PlacesAreNoMatterOfTheFile) {
-  for (const char* place : {"state-dir", "run-dir", "bpffs", "helper"}) {
+  for (const char* place : {"state-dir", "run-dir", "bpffs", "helper", "group"}) {
     Write(std::string(place) + ": /elsewhere\n");
     EXPECT_FALSE(Parse().has_value()) << place;
     EXPECT_EQ(exit_code_, 2);

@@ -121,11 +121,13 @@ void FleetTest::ExpectCertificatesDecide() {
   // heard, a node is not an operator, and another authority's operator is nobody.
   store_->Do("faultline tls node thief --ca /root/ca && printf '\\0\\0\\0\\0\\0' > /root/empty");
   const auto call = [this](const std::string& folder) {
-    return store_->Do(absl::StrCat(
-        "cd ", folder,
-        " && timeout 20 nghttp -v --cert=cert.pem --key=key.pem -d /root/empty -H 'content-type: "
-        "application/grpc' -H 'te: trailers' "
-        "https://10.77.0.1:4640/faultline.v1.Faults/List 2>&1 | tr -d '\\0'; true"));
+    const std::string own =
+        folder.empty() ? ""
+                       : absl::StrCat("--cert=", folder, "/cert.pem --key=", folder, "/key.pem");
+    return store_->Do(
+        absl::StrCat("timeout 20 nghttp -v ", own,
+                     " -d /root/empty -H 'content-type: application/grpc' -H 'te: trailers' "
+                     "https://10.77.0.1:4640/faultline.v1.Faults/List 2>&1 | tr -d '\\0'; true"));
   };
   EXPECT_THAT(call("/root/ca/operator-operator"), HasSubstr("grpc-status: 0"));
   EXPECT_THAT(call("/root/ca/node-thief"), HasSubstr("grpc-status: 7"));
@@ -140,10 +142,17 @@ void FleetTest::ExpectCertificatesDecide() {
   store_->Do(
       "up() { cut -d. -f1 /proc/uptime; }; at=$(up); now=$(date +%s); date -s @$((now - 864000)); "
       "faultline tls node edge --ca /root/ca --days 1 --out /root/expired; "
+      "faultline tls operator late --ca /root/ca --days 1 --out /root/late; "
       "date -s @$((now + $(up) - at))");
   GiveEdge("/root/expired");
   edge_->Do("systemctl restart faultline-agent");
   edge_->Await("journalctl FAULTLINE_EVENT=certificate_time -o cat | grep -q expired");
+  EXPECT_THAT(call("/root/late"), Not(HasSubstr("grpc-status")));
+  EXPECT_THAT(store_->Fail("faultline --collector 10.77.0.1:4640 --tls /root/late status 2>&1"),
+              HasSubstr("expired"));
+  EXPECT_THAT(call(""), Not(HasSubstr("grpc-status")));
+  // It has tried meanwhile, again and again.
+  edge_->Do("sleep 10; systemctl is-active faultline-agent");
   EXPECT_THAT(store_->Do(absl::StrCat(kOperator, "status 2>&1")), HasSubstr("no node"));
 
   // The right one, while the agent runs: taken without a restart.

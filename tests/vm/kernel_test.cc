@@ -57,7 +57,8 @@ TEST_P(KernelTest, MeasuresAndTakesAFaultOfEachMechanism) {
   if (Guest::ImageDir(options.arch).empty()) {
     GTEST_SKIP() << "no image for " << options.arch << ": ./run vm --long makes it";
   }
-  ASSERT_NE(Boot(options), nullptr);
+  Machine* const machine = Boot(options);
+  ASSERT_NE(machine, nullptr);
   const std::string release = Do("uname -r");
   EXPECT_TRUE(absl::StartsWith(release, options.kernel)) << release;
   const std::string measured = Do("faultline-agent --check 2> /dev/null");
@@ -81,11 +82,17 @@ TEST_P(KernelTest, MeasuresAndTakesAFaultOfEachMechanism) {
 
   // Its device loses its link and has it again.
   Do(absl::StrCat(kRoot, "inject net.rate rate=1Mbit device=d0 --target unit:nginx --for 60s"));
-  Do("ip link set d0 down; sleep 1.5");
+  const double before_s = machine->Now();
+  Do("ip link set d0 down");
+  const double after_s = machine->Now();
+  Do("sleep 1.5");
   const Json faults = Json::parse(Do(absl::StrCat(kRoot, "faults --json")), nullptr, false);
   ASSERT_FALSE(faults.value("faults", Json::array()).empty()) << faults.dump();
   EXPECT_EQ(faults["faults"][0].value("type", ""), "net.rate");
   EXPECT_EQ(faults["faults"][0].value("phase", ""), "interfered") << faults["faults"][0].dump();
+  const double undone = faults["faults"][0]["edges"]["undone"].value("boottime_ns", 0.0) / 1e9;
+  EXPECT_GE(undone, before_s);
+  EXPECT_LE(undone, after_s + 1);
   Do("ip link set d0 up");
   EXPECT_EQ(Do(std::string(kDigestScript) + "digest"), before);
 }

@@ -101,7 +101,13 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   Do(absl::StrCat(kQuota,
                   " | grep -q max && ! tc qdisc | grep htb && ! bpftool link | grep cgroup_inet && "
                   "! pgrep -x faultline-injec"));
+  // An administrator's keys stay, and no later user can read them.
+  Do("mkdir -m 700 /etc/faultline/tls; touch /etc/faultline/tls/key.pem; "
+     "chown -R faultline-agent: /etc/faultline/tls");
   Do("dpkg -P faultline faultline-agent faultline-injector faultline-collector");
+  EXPECT_EQ(Do("stat -c '%U %a %n' /etc/faultline/tls /etc/faultline/tls/key.pem"),
+            "root 700 /etc/faultline/tls\nroot 644 /etc/faultline/tls/key.pem\n");
+  Do("rm -r /etc/faultline");
   // What the test made, and systemd's memory of the kill.
   Do("rm -r /etc/systemd/system/faultline-{agent,collector,injector}.service.d; "
      "systemctl daemon-reload; systemctl reset-failed");

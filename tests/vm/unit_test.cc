@@ -212,6 +212,15 @@ void UnitTest::ExpectChangesAreSeen() {
   ExpectInterferes(Inject("cpus=0.1", "spin"), "systemctl stop spin");
   ExpectDigest(before);
 
+  // Whoever goes into the group of a frozen slice, for systemd to remove it, stands still there.
+  Do("systemd-run --unit=cold --slice=cold sleep infinity");
+  const Json cold = Inject("cpus=0.1", "cold");
+  Do(absl::StrCat(kCommand, "inject process.pause --target cgroup:/cold.slice --for 8s"));
+  ExpectInterferes(cold, "systemctl kill -s KILL cold");
+  Do("sleep 8; grep -q 'frozen 0' /sys/fs/cgroup/cold.slice/cgroup.events");
+  Do("systemctl stop cold cold.slice; systemctl reset-failed cold");
+  ExpectDigest(before);
+
   // A group that is nobody's unit.
   Do("mkdir /sys/fs/cgroup/own");
   ExpectInterferes(
