@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/keeper.h"
 
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <stop_token>
 #include <utility>
 
@@ -26,11 +24,11 @@ constexpr std::int64_t kLookNs = 500 * kNsPerMs;
 void EndInjector(const std::string& state_dir) {
   const pid_t pid = StateLock::Injector(state_dir);
   if (pid == 0) return;
-  const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  const Descriptor process(PidfdOpen(pid));
   if (!process.valid() || StateLock::Injector(state_dir) != pid) return;
   LogEvent(Event::kInjectorEnded, {{kPidField, absl::StrCat(pid)}}, "the injector, process ", pid,
            ", let a deadline pass and is ended");
-  if (::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0) != 0) {
+  if (PidfdKill(process.get()) != 0) {
     LogError("end process ", pid, ": errno ", errno);
   }
 }

@@ -29,12 +29,6 @@ namespace {
 // A SIGKILL is acted on at once unless the task is frozen or in uninterruptible sleep.
 constexpr int kDeathTimeoutMs = 1000;
 
-// glibc 2.36 has no wrapper with these names.
-int PidfdOpen(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
-int PidfdKill(int pidfd) {
-  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0));
-}
-
 bool HasEnded(int pidfd, int timeout_ms) {
   pollfd end{pidfd, POLLIN, 0};
   return ::poll(&end, 1, timeout_ms) > 0;
@@ -112,6 +106,19 @@ bool IsHelperOf(const std::string& directory, const std::string& id) {
 }
 
 }  // namespace
+
+// glibc 2.36 has no wrapper with these names.
+int PidfdOpen(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+int PidfdKill(int pidfd) {
+  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0));
+}
+
+void ReapWithin(pid_t child, int timeout_ms) {
+  const Descriptor pidfd(PidfdOpen(child));
+  if (!pidfd.valid() || !HasEnded(pidfd.get(), timeout_ms)) ::kill(child, SIGKILL);
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
 
 Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
   if (this == &other) return *this;

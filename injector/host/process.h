@@ -34,6 +34,15 @@ class Descriptor {
   int fd_ = -1;
 };
 
+// A descriptor for process `pid`, the caller's, and SIGKILL through it: never to another process
+// that has its number by now. Negative, with errno, if it fails.
+int PidfdOpen(pid_t pid);
+int PidfdKill(int pidfd);
+
+// Waits for `child` of ours, which is killed if it has not ended after `timeout_ms`. A frozen one
+// ends by that on cgroup v2 only.
+void ReapWithin(pid_t child, int timeout_ms);
+
 // The page in which a helper reports, at `path`.
 class HoldReportFile {
  public:

@@ -2,14 +2,10 @@
 #include "injector/host/systemd_units.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 
@@ -29,8 +25,8 @@ constexpr absl::Duration kPatience = absl::Seconds(1);
 // Every fault on a unit would wait as long, one after the other.
 constexpr std::int64_t kSilenceNs = kNsPerSecond / 2;
 
-// Of the process that goes into a group to leave it.
-constexpr std::int64_t kVisitNs = kNsPerSecond / 2;
+// Of the process that goes into a group to leave it; in a frozen one it stands still.
+constexpr int kVisitMs = 500;
 
 constexpr char kUnitInterface[] = "org.freedesktop.systemd1.Unit";
 constexpr char kCpu[] = "cpu";
@@ -68,18 +64,6 @@ absl::Status Append(sd_bus_message* message, const std::string& unit,
   }
   if (result >= 0) result = sd_bus_message_close_container(message);
   return ErrnoStatus(result < 0 ? -result : 0, "compose a message for systemd");
-}
-
-// Reaps our child `pid`. One that does not end in time is killed: in a frozen group it stands
-// still, and only that ends it.
-void EndWithin(pid_t pid, std::int64_t ns) {
-  const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  pollfd ended{process.get(), POLLIN, 0};
-  while (::poll(&ended, 1, static_cast<int>(ns / kNsPerMs)) < 0 && errno == EINTR) {
-  }
-  if ((ended.revents & POLLIN) == 0) ::kill(pid, SIGKILL);
-  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-  }
 }
 
 }  // namespace
@@ -246,7 +230,7 @@ void SystemdUnits::DropEmptyGroup(const std::string& cgroup) {
     ::_exit(moved == 1 ? 0 : 1);
   }
   ::close(procs);
-  if (child > 0) EndWithin(child, kVisitNs);
+  if (child > 0) ReapWithin(child, kVisitMs);
 }
 
 absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadGroup(const std::string& cgroup,
