@@ -51,6 +51,11 @@ TEST(NextStep_ForThePeer, NamesTheAddress) {
   EXPECT_THAT(hint(away, injector), HasSubstr("/run/f/agent.sock"));
   const absl::Status denied = absl::PermissionDeniedError("only root, on the host's root.sock");
   EXPECT_THAT(hint(denied, injector), HasSubstr("--injector unix:/run/f/root.sock"));
+  const absl::Status node = absl::PermissionDeniedError(
+      "/faultline.v1.Faults/Start needs an operator's certificate; this one is of node n");
+  EXPECT_THAT(hint(node, collector), HasSubstr("faultline tls operator"));
+  // Says so itself.
+  EXPECT_EQ(hint(absl::PermissionDeniedError("a halt is released by root"), collector), "");
   EXPECT_EQ(hint(absl::InternalError("x"), collector), "");
   // The collector answered: it need not be looked for.
   EXPECT_EQ(hint(absl::UnavailableError("no node is connected"), collector), "");

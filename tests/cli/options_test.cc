@@ -121,6 +121,19 @@ TEST(CommandLine_Environment_NamesTheCollector, AndTheFlagWins) {
   ::unsetenv("FAULTLINE_COLLECTOR");
 }
 
+// One that was named is to be there, also where it is the default.
+TEST(CommandLine_Doctor_LooksForACollectorThatWasNamed, AlsoForTheDefaultOne) {
+  const auto finding = [](std::vector<const char*> words) {
+    words.insert(words.end(), {"doctor", "--for", "agent", "--config-dir", "/nonexistent"});
+    return Invoke(words).out;
+  };
+  EXPECT_NE(finding({}).find("none was named"), std::string::npos);
+  EXPECT_EQ(finding({"--collector", "127.0.0.1:4640"}).find("none was named"), std::string::npos);
+  ::setenv("FAULTLINE_COLLECTOR", "127.0.0.1:4640", 1);
+  EXPECT_EQ(finding({}).find("none was named"), std::string::npos);
+  ::unsetenv("FAULTLINE_COLLECTOR");
+}
+
 TEST(CommandLine_Colour, FollowsTerminalFlagAndNoColor) {
   ::setenv("TERM", "xterm", 1);
   const auto coloured = [](std::vector<const char*> words, bool tty) {

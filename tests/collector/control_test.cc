@@ -173,7 +173,7 @@ TEST_F(ControlTest, ReleaseIsRefusedWithThePlaceToDoIt) {
   v1::ReleaseResponse response;
   const grpc::Status status = faults_->Release(&context, v1::ReleaseRequest(), &response);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
-  EXPECT_THAT(status.error_message(), HasSubstr("root.sock"));
+  EXPECT_THAT(status.error_message(), HasSubstr("root.sock release"));
 }
 
 TEST_F(ControlTest, ListMergesCatalogueAndNodes) {

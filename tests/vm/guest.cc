@@ -26,8 +26,8 @@ namespace faultline {
 namespace {
 
 constexpr char kArm64[] = "arm64";
-// One, of two that there could be. With two at work QEMU before 8.1 keeps, once in some hundred
-// cpu.limits, an int3 translated that the other one's kernel has just patched away again, and both
+// One, of two that there could be. With two at work QEMU 7.2 keeps now and then an int3 translated
+// that the kernel on the other one has just patched away again (a static key, of cpu.max), and both
 // trap on it for ever. Where there can never be a second one, QEMU leaves out the memory barriers
 // without which a device misses what its driver told it.
 constexpr char kProcessors[] = "1,maxcpus=2";

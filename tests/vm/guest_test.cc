@@ -16,7 +16,7 @@ class GuestTest : public MachineTest {};
 
 // One that hangs once in many runs has to say where.
 TEST_F(GuestTest, OneThatDoesNotAnswer_SaysWhatItDoes) {
-  if (!Long()) GTEST_SKIP() << "a minute: ./run vm --long boots it";
+  if (!Long()) GTEST_SKIP() << kOnlyLong;
   Machine* const machine = Boot({});
   ASSERT_NE(machine, nullptr);
   Guest& guest = machine->guest();

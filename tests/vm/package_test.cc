@@ -85,6 +85,9 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   // An upgrade ends what is active and keeps what the administrator wrote.
   StartLimit();
   Do("dpkg -i /mnt/faultline*.deb");
+  // Its keeper goes on meanwhile.
+  Do("cd /var/lib/dpkg/info && ! grep -qs undo-keeper faultline-injector.preinst && "
+     "grep -q 'try-restart .*undo-keeper' faultline-injector.postinst");
   EXPECT_EQ(Do(kQuota), "max 100000\n");
   EXPECT_THAT(Do("cat /etc/faultline/injector.yaml"), HasSubstr("enabled: true"));
   Do("systemctl is-active faultline-agent faultline-collector faultline-injector");
@@ -107,7 +110,8 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   Do("dpkg -P faultline faultline-agent faultline-injector faultline-collector");
   EXPECT_EQ(Do("stat -c '%U %a %n' /etc/faultline/tls /etc/faultline/tls/key.pem"),
             "root 700 /etc/faultline/tls\nroot 644 /etc/faultline/tls/key.pem\n");
-  Do("rm -r /etc/faultline");
+  // Nothing else is in the folder.
+  Do("rm -r /etc/faultline/tls && rmdir /etc/faultline");
   // What the test made, and systemd's memory of the kill.
   Do("rm -r /etc/systemd/system/faultline-{agent,collector,injector}.service.d; "
      "systemctl daemon-reload; systemctl reset-failed");
