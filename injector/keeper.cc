@@ -35,7 +35,7 @@ void EndInjector(const std::string& state_dir) {
 
 }  // namespace
 
-Keeper::Keeper(std::string state_dir, std::string run_dir, std::string boot_id, Clock* clock)
+Keeper::Keeper(std::string state_dir, const std::string& run_dir, std::string boot_id, Clock* clock)
     : state_dir_(std::move(state_dir)),
       mark_(OpenMark(run_dir)),
       boot_id_(std::move(boot_id)),

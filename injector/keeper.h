@@ -22,7 +22,7 @@ class Keeper {
   // Between attempts of 5 s to undo what does not go.
   static constexpr std::int64_t kRestNs = 10 * kNsPerSecond;
 
-  Keeper(std::string state_dir, std::string run_dir, std::string boot_id, Clock* clock);
+  Keeper(std::string state_dir, const std::string& run_dir, std::string boot_id, Clock* clock);
 
   // Waits until something has to be undone, and returns the lock for it; none: nothing is open any
   // more.
