@@ -81,9 +81,8 @@ int Main(int argc, char** argv) {
       return 2;
     }
   }
-  const std::string self = argv[0];
   const TempDir temp;
-  const BenchPlace place{self.substr(0, self.rfind('/')), temp.path()};
+  const BenchPlace place{BinDir(), temp.path()};
   nlohmann::json figures = nlohmann::json::array();
   bool good = true;
   for (const Bench& bench : kBenches) {
