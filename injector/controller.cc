@@ -111,6 +111,12 @@ v1::Capabilities Controller::GetCapabilities() {
   return result;
 }
 
+void Controller::Maintain(const std::function<void(Journal&)>& change) {
+  const absl::MutexLock lock(&mutex_);
+  change(*journal_);
+  capabilities_.reset();
+}
+
 absl::StatusOr<std::unique_ptr<Injection>> Controller::Prepare(const v1::FaultSpec& spec,
                                                                Instant commanded) {
   if (!options_.disabled.empty()) return absl::FailedPreconditionError(options_.disabled);

@@ -77,6 +77,10 @@ class Controller {
   // could not be undone yet.
   bool EndAll(const std::string& reason);
 
+  // Calls `change`, with the journal, while nothing else is changed: for what stands beyond the
+  // faults (planes.h). What this host can do is tried anew afterwards.
+  void Maintain(const std::function<void(Journal&)>& change);
+
   // Faults of an earlier process that Create undid, or tried to.
   const std::vector<v1::FaultState>& recovered() const { return recovered_; }
 

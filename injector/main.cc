@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -125,28 +126,33 @@ bool UndoAndTell(Controller& controller) {
 constexpr std::int64_t kOverdueNs = 3 * kNsPerSecond;
 
 // Until a signal comes the supervisor hears of us as long as nothing is overdue. NextDue waits for
-// the controller's mutex, so one that is never given back is silence too.
-void WaitForSignal(int signals, Controller& controller, Supervisor* supervisor) {
-  pollfd arrived{signals, POLLIN, 0};
+// the controller's mutex, so one that is never given back is silence too. Devices that come
+// meanwhile get their planes.
+void WaitForSignal(int signals, Controller& controller, Planes& planes, Supervisor* supervisor) {
+  std::array<pollfd, 2> arrived{{{signals, POLLIN, 0}, {planes.events(), POLLIN, 0}}};
   const std::int64_t every_ns = supervisor->alive_every_ns();
   const int timeout_ms = every_ns == 0 ? -1 : static_cast<int>(every_ns / kNsPerMs);
   while (true) {
-    const int count = ::poll(&arrived, 1, timeout_ms);
-    if (count > 0 || (count < 0 && errno != EINTR)) return;
+    const int count = ::poll(arrived.data(), arrived.size(), timeout_ms);
+    if (count < 0 && errno != EINTR) return;
+    if (count > 0 && arrived[0].revents != 0) return;
+    if (count > 0 && planes.Changed()) {
+      controller.Maintain([&planes](Journal& journal) { planes.SetUpChanged(journal); });
+    }
     const std::int64_t now_ns = Clock::System().Now().boottime_ns;
     if (controller.NextDue() > now_ns - kOverdueNs) supervisor->Alive(now_ns);
   }
 }
 
-absl::Status Serve(const InjectorOptions& options, Controller& controller, int signals,
-                   Supervisor* supervisor) {
+absl::Status Serve(const InjectorOptions& options, Controller& controller, Planes& planes,
+                   int signals, Supervisor* supervisor) {
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start({options.run_dir, options.group}, &controller);
   if (!server.ok()) return server.status();
   LogEvent(Event::kInjectorReady, {}, "faultline-injector ", FAULTLINE_VERSION, " listens on ",
            options.run_dir, "/{agent,root}.sock");
   supervisor->Ready(absl::StrCat("listening in ", options.run_dir));
-  WaitForSignal(signals, controller, supervisor);
+  WaitForSignal(signals, controller, planes, supervisor);
   supervisor->Stopping();
   LogEvent(Event::kStopping, {}, "stopping");
   // Before the sockets close, so that watchers hear of it.
@@ -211,7 +217,8 @@ int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
       return 1;
     }
   }
-  if (!options.undo) SetUpPlanes(**journal, options.plane_devices);
+  Planes planes(options.undo ? std::vector<std::string>() : options.plane_devices);
+  planes.SetUp(**journal);
   absl::StatusOr<std::unique_ptr<Controller>> controller =
       MakeController(options, host->get(), std::move(*journal));
   if (!controller.ok()) {
@@ -222,7 +229,7 @@ int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
   if (const absl::Status kept = (*host)->Probe("ledger"); !kept.ok()) {
     LogWarning("no dose ledger: ", kept.message());
   }
-  const absl::Status served = Serve(options, **controller, signals, supervisor);
+  const absl::Status served = Serve(options, **controller, planes, signals, supervisor);
   if (!served.ok()) LogError(served.message());
   return served.ok() ? 0 : 1;
 }

@@ -105,8 +105,8 @@ void AddLimits(CLI::App& app, InjectorOptions& options, std::string& max_duratio
   app.add_option("--plane-device", options.plane_devices,
                  "Network device that gets a standing plane, without which it takes no\n"
                  "net.rate (and, before Linux 6.6, no outbound net.loss); repeatable.\n"
-                 "It stays until --remove-planes; making it may lose packets for a\n"
-                 "moment")
+                 "A device that comes later, or again, gets it then. It stays until\n"
+                 "--remove-planes; making it may lose packets for a moment")
       ->type_name("NAME")
       ->group(kGroup);
   // The service may give the socket to no group but its own.

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/planes.h"
 
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "injector/host/net.h"
@@ -8,7 +13,7 @@
 namespace faultline {
 namespace {
 
-absl::Status SetUp(Journal& journal, const std::string& device) {
+absl::Status Make(Journal& journal, const std::string& device) {
   // Enough to take the plane away, should we die while it is made.
   v1::Change intent;
   intent.set_kind("net_plane");
@@ -16,17 +21,66 @@ absl::Status SetUp(Journal& journal, const std::string& device) {
   if (absl::Status saved = journal.SaveStanding(intent); !saved.ok()) return saved;
   absl::StatusOr<v1::Change> made = SetUpPlane(device);
   if (made.ok()) return journal.SaveStanding(*made);
-  // Nothing was made, so there is nothing to take away either.
-  if (absl::Status status = journal.ForgetStanding(intent); !status.ok()) return status;
+  // One that stands already, and could not be completed, is still to be taken away some day.
+  const LeverOr plane = RecoverPlane(intent);
+  if (plane.ok() && (*plane)->Residue().ok()) {
+    if (absl::Status status = journal.ForgetStanding(intent); !status.ok()) return status;
+  }
   return made.status();
+}
+
+bool MakeAndTell(Journal& journal, const std::string& device) {
+  const absl::Status status = Make(journal, device);
+  if (!status.ok()) LogError("no standing plane on ", device, ": ", status.message());
+  return status.ok();
 }
 
 }  // namespace
 
-void SetUpPlanes(Journal& journal, const std::vector<std::string>& devices) {
-  for (const std::string& device : devices) {
-    const absl::Status status = SetUp(journal, device);
-    if (!status.ok()) LogError("no standing plane on ", device, ": ", status.message());
+Planes::Planes(std::vector<std::string> devices) {
+  for (std::string& name : devices) devices_.push_back({std::move(name), {}});
+  if (devices_.empty()) return;
+  absl::StatusOr<DeviceEvents> events = DeviceEvents::Open();
+  if (events.ok()) {
+    events_ = *std::move(events);
+  } else {
+    LogWarning("a device that comes later gets no standing plane: ", events.status().message());
+  }
+}
+
+void Planes::SetUp(Journal& journal) {
+  // Before, so that a device that comes meanwhile is seen to have changed.
+  Look();
+  for (const Device& device : devices_) MakeAndTell(journal, device.name);
+}
+
+int Planes::events() const { return events_.has_value() ? events_->fd() : -1; }
+
+void Planes::Look() {
+  const absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
+  if (!netlink.ok()) return;
+  for (Device& device : devices_) {
+    PlaneSite now = LookAtPlane(**netlink, device.name);
+    device.changed = !(now == device.site);
+    device.site = std::move(now);
+  }
+}
+
+bool Planes::Changed() {
+  if (events_.has_value()) events_->Take();
+  Look();
+  return std::any_of(devices_.begin(), devices_.end(),
+                     [](const Device& device) { return device.changed; });
+}
+
+void Planes::SetUpChanged(Journal& journal) {
+  for (const Device& device : devices_) {
+    if (!device.changed || device.site.stands) continue;
+    if (device.site.can.ok()) {
+      if (MakeAndTell(journal, device.name)) LogInfo(device.name, " has its standing plane");
+    } else {
+      LogWarning("no standing plane on ", device.name, ": ", device.site.can.message());
+    }
   }
 }
 

@@ -228,16 +228,21 @@ absl::Status CheckAnyPlane(Netlink& netlink, const std::vector<std::string>& wan
   }
   std::vector<std::string> reasons;
   for (const std::string& name : wanted) {
-    absl::StatusOr<NetDevice> device = netlink.Device(name);
-    const absl::Status plane = device.ok() ? CheckPlane(netlink, *device) : device.status();
-    reasons.emplace_back(plane.message());
+    const absl::Status can = LookAtPlane(netlink, name).can;
+    reasons.emplace_back(
+        can.ok() ? absl::StrCat("the log of faultline-injector says why ", name, " did not get one")
+                 : std::string(can.message()));
   }
   const std::string which = names.empty() ? "none is up" : absl::StrJoin(names, ", ");
-  return absl::FailedPreconditionError(absl::StrCat(
-      "no network device has a standing plane", wanted.empty() ? "" : ": ",
-      absl::StrJoin(reasons, "; "),
-      "; start faultline-injector with --plane-device and a device that is up (here: ", which,
-      ")"));
+  constexpr absl::string_view kNone = "no network device has a standing plane";
+  if (wanted.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        kNone, "; start faultline-injector with --plane-device and a device that is up (here: ",
+        which, ")"));
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(kNone, ": ", absl::StrJoin(reasons, "; "),
+                   "; that is tried again when it changes (devices that are up: ", which, ")"));
 }
 
 absl::Status ProbeRate(const std::vector<std::string>& plane_devices) {

@@ -34,7 +34,8 @@ absl::Status ProbeNet(absl::string_view kind, const std::vector<std::string>& pl
 
 // Puts the standing plane on `device`, or completes the one that stands there, and returns what
 // changed (kind "net_plane"). The only step that can lose packets of others, so it belongs to the
-// start of the service. FailedPrecondition: the root is somebody's own; nothing was changed.
+// start of the service, or of the device. FailedPrecondition: the root is somebody's own, or the
+// device was never up; nothing was changed.
 absl::StatusOr<v1::Change> SetUpPlane(const std::string& device);
 
 // Takes the plane away; the kernel puts its default root back, as it was before. OK where none

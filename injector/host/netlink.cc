@@ -11,11 +11,13 @@
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -75,6 +77,7 @@ NetDevice ParseDevice(nlmsghdr* header) {
   nlattr* attributes[IFLA_MAX + 1];
   if (nlmsg_parse(header, sizeof(ifinfomsg), attributes, IFLA_MAX, nullptr) < 0) return device;
   if (attributes[IFLA_IFNAME] != nullptr) device.name = nla_get_string(attributes[IFLA_IFNAME]);
+  if (attributes[IFLA_QDISC] != nullptr) device.root_kind = nla_get_string(attributes[IFLA_QDISC]);
   if (attributes[IFLA_TXQLEN] != nullptr) {
     device.queue_packets = nla_get_u32(attributes[IFLA_TXQLEN]);
   }
@@ -336,6 +339,36 @@ absl::Status Netlink::AddBpfFilter(int ifindex, std::uint32_t parent, int progra
   absl::Status status =
       Exchange(message.get(), absl::StrCat("add filter to class ", ClassName(parent)));
   return absl::IsAlreadyExists(status) ? absl::OkStatus() : status;
+}
+
+absl::StatusOr<DeviceEvents> DeviceEvents::Open() {
+  DeviceEvents events(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = RTMGRP_LINK;
+  if (events.fd_ < 0 ||
+      ::bind(events.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return ErrnoStatus(errno, "listen to what becomes of network devices");
+  }
+  return events;
+}
+
+DeviceEvents::DeviceEvents(DeviceEvents&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+DeviceEvents& DeviceEvents::operator=(DeviceEvents&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+DeviceEvents::~DeviceEvents() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void DeviceEvents::Take() const {
+  // A notice that is cut off is taken whole. ENOBUFS, said once, is that some were lost.
+  char start[1];
+  while (::recv(fd_, start, sizeof(start), 0) >= 0 || errno == ENOBUFS || errno == EINTR) {
+  }
 }
 
 std::uint32_t HtbTicks(std::uint64_t bytes, std::uint64_t bytes_per_second) {

@@ -25,6 +25,9 @@ struct NetDevice {
   int index = 0;
   std::string name;
   bool up = false;
+  // The kind of its root qdisc, "noop" until it is up for the first time, when the kernel gives it
+  // its default and lists it.
+  std::string root_kind;
   bool loopback = false;
   // Packets pass another device of this namespace as well: a bridge's port, a VLAN, a bond's slave.
   bool stacked = false;
@@ -95,6 +98,25 @@ class Netlink {
   absl::Status Exchange(nl_msg* message, const std::string& what, const Visit& visit = {});
 
   std::unique_ptr<nl_sock, Closer> socket_;
+};
+
+// That a network device came or went, is up or down: the kernel's notices (RTNLGRP_LINK) in the
+// network namespace of the thread that opens it. One thread at a time.
+class DeviceEvents {
+ public:
+  static absl::StatusOr<DeviceEvents> Open();
+  DeviceEvents(DeviceEvents&& other) noexcept;
+  DeviceEvents& operator=(DeviceEvents&& other) noexcept;
+  ~DeviceEvents();
+
+  // Readable while there are notices that were not taken; for poll(2).
+  int fd() const { return fd_; }
+  // Takes all that have come. What they say is to be read anew anyway: some may be lost.
+  void Take() const;
+
+ private:
+  explicit DeviceEvents(int fd) : fd_(fd) {}
+  int fd_;
 };
 
 // The units in which htb takes a burst: the time that `bytes` need at `bytes_per_second`, in the

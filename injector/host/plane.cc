@@ -23,13 +23,14 @@ bool IsPlane(const Qdisc& root) { return root.kind == "htb" && root.handle == FA
 // The kernel's own default roots have handle 0 and come back by themselves when ours is deleted, so
 // putting back what was there is exact.
 absl::Status CheckReplaceable(const NetDevice& device, const Qdisc& root) {
+  // Which default it will get, and whether one for several queues, shows when it is up.
+  if (device.root_kind == "noop") {
+    return absl::FailedPreconditionError(
+        absl::StrCat("device ", device.name, " was never up: bring it up first"));
+  }
   const bool known = root.kind == "noqueue" || root.kind == "pfifo_fast" ||
                      root.kind == "fq_codel" || root.kind == "fq";
   if (known && root.handle == 0) return absl::OkStatus();
-  if (root.kind == "noop") {
-    return absl::FailedPreconditionError(
-        absl::StrCat("device ", device.name, " is down: bring it up first"));
-  }
   if (root.kind == "mq") {
     return absl::FailedPreconditionError(
         absl::StrCat("device ", device.name,
@@ -164,6 +165,20 @@ absl::Status RemovePlane(const std::string& device_name) {
   return (*netlink)->DeleteRoot(device->index, FAULT_PLANE_HANDLE);
 }
 
+PlaneSite LookAtPlane(Netlink& netlink, const std::string& device_name) {
+  PlaneSite site;
+  const absl::StatusOr<NetDevice> device = netlink.Device(device_name);
+  if (!device.ok()) {
+    site.can = device.status();
+    return site;
+  }
+  site.ifindex = device->index;
+  const absl::StatusOr<Qdisc> root = netlink.Root(device->index);
+  site.stands = root.ok() && IsPlane(*root);
+  if (!site.stands) site.can = root.ok() ? CheckReplaceable(*device, *root) : root.status();
+  return site;
+}
+
 absl::Status CheckPlane(Netlink& netlink, const NetDevice& device) {
   absl::StatusOr<Qdisc> root = netlink.Root(device.index);
   if (!root.ok()) return root.status();
@@ -171,8 +186,9 @@ absl::Status CheckPlane(Netlink& netlink, const NetDevice& device) {
   const absl::Status replaceable = CheckReplaceable(device, *root);
   return absl::FailedPreconditionError(absl::StrCat(
       "device ", device.name, " has no standing plane: ",
-      replaceable.ok() ? absl::StrCat("start faultline-injector with --plane-device ", device.name)
-                       : std::string(replaceable.message())));
+      replaceable.ok()
+          ? absl::StrCat("restart faultline-injector with --plane-device ", device.name)
+          : std::string(replaceable.message())));
 }
 
 absl::Status CheckSink(Netlink& netlink, const NetDevice& device) {

@@ -17,6 +17,21 @@
 
 namespace faultline {
 
+// A device as a place for a plane.
+struct PlaneSite {
+  // 0: there is no such device.
+  int ifindex = 0;
+  bool stands = false;
+  // OK: one stands or could be made now. NotFound: no such device. FailedPrecondition: what its
+  // owner would have to change.
+  absl::Status can;
+
+  bool operator==(const PlaneSite& other) const {
+    return ifindex == other.ifindex && stands == other.stands && can == other.can;
+  }
+};
+PlaneSite LookAtPlane(Netlink& netlink, const std::string& device);
+
 // FailedPrecondition with the way out: there is no plane on `device`.
 absl::Status CheckPlane(Netlink& netlink, const NetDevice& device);
 

@@ -152,36 +152,6 @@ TEST_F(Target, UnitWithoutSystemdIsRefused_AndSaysWhatToName) {
       "group instead (cgroup:/PATH), or a process in it (pid:NUMBER)");
 }
 
-// What is refused in any case is not offered as "degraded".
-TEST_F(Target, RateWithoutAPlaneIsMissing_AndSaysWhatToDo) {
-  ASSERT_EQ(injector_.End(SIGTERM), 0);
-  ASSERT_EQ(injector_.Run({"--state-dir", injector_.folder() / "state", "--remove-planes"}), 0);
-  const auto rate = [this](const std::vector<std::string>& options) {
-    injector_.SetOptions(options);
-    EXPECT_TRUE(injector_.Start().ok());
-    grpc::ClientContext context;
-    v1::Capabilities capabilities;
-    EXPECT_TRUE(injector_.root().GetCapabilities(&context, {}, &capabilities).ok());
-    EXPECT_FALSE(injector_.Inject(Any("net.rate", "r", group_->path())).ok());
-    EXPECT_EQ(injector_.End(SIGTERM), 0);
-    for (const v1::FaultInfo& info : capabilities.faults()) {
-      if (info.type() == "net.rate") return info;
-    }
-    return v1::FaultInfo();
-  };
-  const std::string todo =
-      "; start faultline-injector with --plane-device and a device that is up (here: fltest0)";
-  const v1::FaultInfo without = rate({"--bpffs", "/proc"});
-  EXPECT_EQ(without.availability(), v1::AVAILABILITY_MISSING);
-  EXPECT_EQ(without.reason(), "no network device has a standing plane" + todo);
-  const v1::FaultInfo wrong = rate({"--plane-device", "nosuch0"});
-  EXPECT_EQ(wrong.availability(), v1::AVAILABILITY_MISSING);
-  EXPECT_EQ(wrong.reason(),
-            "no network device has a standing plane: there is no network device nosuch0" + todo);
-  injector_.SetOptions(Options(bpffs_->path()));
-  ASSERT_TRUE(injector_.Start().ok());
-}
-
 // gRPC would take the socket over, or write lines of its own.
 TEST_F(Target, TakenSocketIsOneSentence) {
   const std::string state = injector_.folder() / "other";

@@ -50,8 +50,8 @@ class TestNetwork {
     network->there_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     if (network->there_ < 0 || unshare(CLONE_NEWNET) != 0) return ErrnoStatus(errno, "unshare");
     network->here_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (absl::Status status = network->AddPair(); !status.ok()) return status;
-    absl::Status status = BringUp(kHereDevice, kHere, "fd77::1");
+    absl::Status status = network->AddPair(kHereDevice, kThereDevice);
+    if (status.ok()) status = BringUp(kHereDevice, kHere, "fd77::1");
     if (!status.ok()) return status;
     network->InThere([&] { status = BringUp(kThereDevice, kThere, "fd77::2"); });
     if (!status.ok()) return status;
@@ -113,6 +113,34 @@ class TestNetwork {
     return connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   }
 
+  // Another pair of devices: `here` in the thread's namespace, `there` in the other one; down.
+  absl::Status AddPair(const char* here, const char* there) const {
+    const std::unique_ptr<nl_sock, SocketFree> socket(nl_socket_alloc());
+    absl::Status status = NetlinkStatus(nl_connect(socket.get(), NETLINK_ROUTE), "netlink");
+    if (!status.ok()) return status;
+    rtnl_link* link = rtnl_link_veth_alloc();
+    rtnl_link* peer = rtnl_link_veth_get_peer(link);
+    rtnl_link_set_name(link, here);
+    rtnl_link_set_name(peer, there);
+    rtnl_link_set_ns_fd(peer, there_);
+    status = NetlinkStatus(rtnl_link_add(socket.get(), link, NLM_F_CREATE | NLM_F_EXCL), "veth");
+    rtnl_link_put(peer);
+    rtnl_link_put(link);
+    return status;
+  }
+
+  // Removes a device of the thread's namespace, and with it the other one of its pair.
+  static absl::Status Remove(const char* device) {
+    const std::unique_ptr<nl_sock, SocketFree> socket(nl_socket_alloc());
+    absl::Status status = NetlinkStatus(nl_connect(socket.get(), NETLINK_ROUTE), "netlink");
+    if (!status.ok()) return status;
+    rtnl_link* link = rtnl_link_alloc();
+    rtnl_link_set_name(link, device);
+    status = NetlinkStatus(rtnl_link_delete(socket.get(), link), device);
+    rtnl_link_put(link);
+    return status;
+  }
+
   // Sets a device of the thread's namespace down and up again.
   static absl::Status Flap(const char* device) {
     absl::Status status = SetFlags(device, 0);
@@ -150,21 +178,6 @@ class TestNetwork {
   static absl::Status NetlinkStatus(int error, const std::string& what) {
     if (error >= 0) return absl::OkStatus();
     return absl::InternalError(absl::StrCat(what, ": ", nl_geterror(error)));
-  }
-
-  absl::Status AddPair() const {
-    const std::unique_ptr<nl_sock, SocketFree> socket(nl_socket_alloc());
-    absl::Status status = NetlinkStatus(nl_connect(socket.get(), NETLINK_ROUTE), "netlink");
-    if (!status.ok()) return status;
-    rtnl_link* link = rtnl_link_veth_alloc();
-    rtnl_link* peer = rtnl_link_veth_get_peer(link);
-    rtnl_link_set_name(link, kHereDevice);
-    rtnl_link_set_name(peer, kThereDevice);
-    rtnl_link_set_ns_fd(peer, there_);
-    status = NetlinkStatus(rtnl_link_add(socket.get(), link, NLM_F_CREATE | NLM_F_EXCL), "veth");
-    rtnl_link_put(peer);
-    rtnl_link_put(link);
-    return status;
   }
 
   static absl::Status SetFlags(const char* device, short flags) {
