@@ -49,11 +49,9 @@ void CertificateWatch::Look(absl::Time now) {
   }
   if (!timely.ok()) return LogTime(timely.message(), loss_);
   if (!soon) return;
-  const std::string who = absl::StrCat(RoleWord(role_), " ", own->peer.name);
-  LogTime(
-      absl::StrCat("the certificate of ", who, " ends on ",
-                   absl::FormatTime(own->end, absl::UTCTimeZone())),
-      absl::StrCat("`faultline tls ", who, " --renew` makes a new one, which needs no restart"));
+  LogTime(absl::StrCat("the certificate of ", RoleWord(role_), " ", own->peer.name, " ends on ",
+                       absl::FormatTime(own->end, absl::UTCTimeZone())),
+          absl::StrCat(HowToRenew(own->peer), "; it needs no restart"));
 }
 
 }  // namespace faultline

@@ -212,6 +212,12 @@ absl::StatusOr<OwnCertificate> ReadOwnCertificate(const TlsOptions& tls, Role ro
                role, tls);
 }
 
+std::string HowToRenew(const Peer& peer) {
+  return absl::StrCat("`faultline tls ", RoleWord(peer.role), " ", peer.name,
+                      " --ca DIR --renew` makes a new one, DIR being the folder of `faultline tls "
+                      "init DIR`");
+}
+
 absl::Status CheckTime(const OwnCertificate& certificate, absl::Time now) {
   const absl::TimeZone utc = absl::UTCTimeZone();
   const std::string who = absl::StrCat("the certificate of ", RoleWord(certificate.peer.role), " ",
@@ -222,9 +228,9 @@ absl::Status CheckTime(const OwnCertificate& certificate, absl::Time now) {
                      " on, and this clock says ", absl::FormatTime(now, utc)));
   }
   if (now <= certificate.end) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      who, " expired on ", absl::FormatTime(certificate.end, utc), "; `faultline tls ",
-      RoleWord(certificate.peer.role), " ", certificate.peer.name, " --renew` makes a new one"));
+  return absl::FailedPreconditionError(absl::StrCat(who, " expired on ",
+                                                    absl::FormatTime(certificate.end, utc), "; ",
+                                                    HowToRenew(certificate.peer)));
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> DialCredentials(absl::string_view address,

@@ -52,6 +52,9 @@ bool NeedsTls(absl::string_view address, const TlsOptions& tls);
 // or of another role. A wrong time is no error: on a node the clock may be what is wrong.
 absl::StatusOr<OwnCertificate> ReadOwnCertificate(const TlsOptions& tls, Role role);
 
+// What makes a new certificate of `peer`, where the authority is one of `faultline tls init`.
+std::string HowToRenew(const Peer& peer);
+
 // FailedPrecondition if `certificate` is not yet or no more valid at `now`.
 absl::Status CheckTime(const OwnCertificate& certificate, absl::Time now);
 

@@ -126,8 +126,8 @@ std::string WhenUnavailable(absl::string_view message, const Callee& callee) {
 std::string WhenDenied(absl::string_view message, const Callee& callee) {
   if (!callee.injector) {
     return absl::StrContains(message, "needs an operator's certificate")
-               ? "--tls DIR names one, and `faultline tls operator NAME` makes one where the "
-                 "authority is"
+               ? "--tls names its folder, and `faultline tls operator NAME --ca DIR` makes one, "
+                 "DIR being the folder of `faultline tls init DIR`"
                : "";
   }
   // Of the injector, whoever asks: on its other sockets nobody may.

@@ -59,6 +59,8 @@ struct Site {
   // Stands before /proc, /sys, /run and /var.
   std::string root;
   std::string kernel_release;
+  // "x86_64", as uname(2) has it.
+  std::string machine;
   Capabilities capabilities = 0;
   bool is_root = false;
   // Who is looked after.
@@ -89,7 +91,8 @@ struct Check {
   State failed;
   // What the row's function looks at: a program of attach_check.bpf.c, a qdisc, a path.
   const char* object;
-  // What to do then, unless the function knows better.
+  // What to do then, unless the function knows better. Where a kernel or a queueing discipline is
+  // looked at, KERNEL stands for KernelStep and KIND for the object.
   const char* fix;
   Verdict (*run)(const Site& site, const Check& check);
 };
@@ -106,6 +109,10 @@ Verdict Examine(const Site& site, const Check& check);
 
 // The verdict on a trial: OK with `works`, otherwise check.failed with the reason.
 Verdict OfTrial(const Check& check, const absl::Status& status, absl::string_view works);
+
+// "`apt install linux-image-arm64`": what brings a kernel that is new and whole to a machine like
+// the site's.
+absl::string_view KernelStep(const Site& site);
 
 // The rows' functions, by file.
 // machine.cc

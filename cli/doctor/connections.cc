@@ -52,8 +52,8 @@ Verdict JudgeTime(const Site& site, const Check& check, const OwnCertificate& ow
       absl::StrCat(who, ", valid for ", absl::ToInt64Hours(left) / 24, " more days");
   if (left >= kRenewBefore) return {State::kOk, found, ""};
   return {State::kWarn, found,
-          absl::StrCat("where the authority is: `faultline tls ", who,
-                       " --renew`; then copy the folder here, no restart is needed")};
+          absl::StrCat("where the authority is: ", HowToRenew(own.peer),
+                       "; then copy the folder here, no restart is needed")};
 }
 
 // Whom the check "collector" asks.

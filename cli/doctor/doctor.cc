@@ -76,7 +76,10 @@ std::uint8_t ChooseServices(const std::vector<std::string>& named,
 Site ThisSite(const Globals& globals, const DoctorOptions& options, doctor::Trials* trials) {
   Site site;
   utsname name{};
-  if (::uname(&name) == 0) site.kernel_release = name.release;
+  if (::uname(&name) == 0) {
+    site.kernel_release = name.release;
+    site.machine = name.machine;
+  }
   site.capabilities = OwnCapabilities();
   site.is_root = ::geteuid() == 0;
   site.programs = InstalledPrograms();

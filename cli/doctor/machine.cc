@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/cgroup_tree.h"
 #include "base/status.h"
@@ -53,14 +54,22 @@ Verdict Failed(const Check& check, std::string found) {
 
 }  // namespace
 
+absl::string_view KernelStep(const Site& site) {
+  if (site.machine == "x86_64") return "`apt install linux-image-amd64`";
+  if (site.machine == "aarch64") return "`apt install linux-image-arm64`";
+  return "install a kernel of Debian 12";
+}
+
 Verdict KernelRelease(const Site& site, const Check& check) {
+  const std::string fix = absl::StrReplaceAll(check.fix, {{"KERNEL", KernelStep(site)}});
   int major = 0;
   int minor = 0;
   if (!ParseRelease(site.kernel_release, &major, &minor)) {
-    return Failed(check, absl::StrCat("\"", site.kernel_release, "\" is no release of Linux"));
+    return {check.failed, absl::StrCat("\"", site.kernel_release, "\" is no release of Linux"),
+            fix};
   }
   if (major < kOldestMajor || (major == kOldestMajor && minor < kOldestMinor)) {
-    return Failed(check, absl::StrCat("Linux ", site.kernel_release, " is older than 5.10"));
+    return {check.failed, absl::StrCat("Linux ", site.kernel_release, " is older than 5.10"), fix};
   }
   return {State::kOk, absl::StrCat("Linux ", site.kernel_release), ""};
 }

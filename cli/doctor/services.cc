@@ -29,6 +29,12 @@ constexpr std::array<Bounds, 2> kBounds{{
     {kCollector, 1024 * kMib, 64 * kMib},
 }};
 
+// Not for the injector: the units that undo, and the removal of its package, look for the journal
+// where it is by default.
+constexpr char kElsewhere[] =
+    ", or give faultline-collector another --state-dir, for which its service needs "
+    "ReadWritePaths=DIR as well: `faultline-collector --help` says how";
+
 // `path` or the nearest folder above it that this user can see.
 std::string Nearest(std::string path) {
   while (path.size() > 1 && ::access(path.c_str(), F_OK) != 0) {
@@ -45,10 +51,12 @@ std::string ProgramName(const Check& check) {
 }  // namespace
 
 Verdict DiskSpace(const Site& site, const Check& check) {
+  const std::string elsewhere = ServiceOf(check) == kCollector ? kElsewhere : "";
+  const std::string make_room = check.fix + elsewhere;
   const std::string wanted = SettingsOf(site, ServiceOf(check)).state_dir;
   const std::string dir = Nearest(wanted);
   const absl::StatusOr<Space> space = site.trials->SpaceOf(dir);
-  if (!space.ok()) return {check.failed, std::string(space.status().message()), check.fix};
+  if (!space.ok()) return {check.failed, std::string(space.status().message()), make_room};
   Bounds bounds{};
   for (const Bounds& each : kBounds) {
     if (each.service == ServiceOf(check)) bounds = each;
@@ -59,15 +67,14 @@ Verdict DiskSpace(const Site& site, const Check& check) {
                    dir == wanted ? "" : absl::StrCat(", where ", wanted, " will be made"));
   if (space->read_only) {
     return {State::kFail, absl::StrCat(dir, " is on a file system that is mounted read-only"),
-            absl::StrCat("`mount -o remount,rw` it, or give ", ProgramName(check),
-                         " another --state-dir")};
+            absl::StrCat("`mount -o remount,rw $(findmnt -no TARGET -T ", dir, ")`", elsewhere)};
   }
   if (space->out_of_inodes) {
     return {State::kFail, absl::StrCat(found, ", and no file can be made: no inode is left"),
-            check.fix};
+            make_room};
   }
-  if (space->free_bytes < bounds.least_bytes) return {State::kFail, found, check.fix};
-  if (space->free_bytes < bounds.low_bytes) return {State::kWarn, found, check.fix};
+  if (space->free_bytes < bounds.least_bytes) return {State::kFail, found, make_room};
+  if (space->free_bytes < bounds.low_bytes) return {State::kWarn, found, make_room};
   return {State::kOk, found, ""};
 }
 
@@ -79,7 +86,8 @@ Verdict Configuration(const Site& site, const Check& check) {
   const auto program = site.programs.find(ServiceOf(check));
   if (program == site.programs.end()) {
     return {State::kSkipped, absl::StrCat(name, " is not installed here"),
-            absl::StrCat("`apt install ", name, "`")};
+            // It is in no archive: apt takes it from its file alone.
+            absl::StrCat("`apt install ./", name, "_*.deb` where that file is")};
   }
   if (::access(file.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
     // The unit names the file; by hand a program runs without one.
@@ -89,9 +97,8 @@ Verdict Configuration(const Site& site, const Check& check) {
             absl::StrCat(file, " does not exist",
                          service ? ", and the service does not start without it"
                                  : absl::StrCat(": ", name, " has its defaults")),
-            absl::StrCat("the package has one: `apt install --reinstall -o "
-                         "Dpkg::Options::=--force-confmiss ",
-                         name, "`; `", program->second, " --sample-config` prints one")};
+            absl::StrCat("`mkdir -p ", site.config_dir, " && ", program->second,
+                         " --sample-config > ", file, "` makes it as it is in the package")};
   }
   if (::access(file.c_str(), R_OK) != 0) {
     return {State::kSkipped, absl::StrCat("you may not read ", file), kAsRoot};
@@ -107,8 +114,8 @@ Verdict Configuration(const Site& site, const Check& check) {
   return {check.failed,
           ended->said.empty() ? absl::StrCat(name, " --check-config ended with ", ended->status)
                               : std::string(absl::StripPrefix(ended->said, "error: ")),
-          absl::StrCat("mend it and look again: `", program->second, " --check-config --config ",
-                       file, "`")};
+          absl::StrCat("mend it, `", program->second, " --sample-config` shows all it may hold; ",
+                       "look again: `", program->second, " --check-config --config ", file, "`")};
 }
 
 }  // namespace faultline::cli::doctor

@@ -59,8 +59,9 @@ Settings SettingsOf(const Site& site, Service service) {
     settings.state_dir = path("state-dir", CollectorOptions().state_dir);
   }
   if (service == kInjector) {
-    settings.state_dir = path("state-dir", InjectorOptions().state_dir);
-    settings.run_dir = path("run-dir", InjectorOptions().run_dir);
+    // Its file may not move them.
+    settings.state_dir = absl::StrCat(site.root, InjectorOptions().state_dir);
+    settings.run_dir = absl::StrCat(site.root, InjectorOptions().run_dir);
   }
   return settings;
 }

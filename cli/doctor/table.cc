@@ -25,10 +25,12 @@ constexpr char kNewer511[] = "Linux 5.11 or newer; until then some metrics are m
 constexpr char kNoGroupPrograms[] =
     "a kernel with CONFIG_CGROUP_BPF, and a cgroup v2 hierarchy that is mounted";
 constexpr char kMakeCertificates[] =
-    "`faultline tls init DIR` makes an authority and certificates: docs/transport.md";
+    "`faultline tls init DIR` makes an authority and folders of certificates, to be copied to "
+    "/etc/faultline/tls; `faultline tls --help` says more";
 constexpr char kQdisc[] =
-    "`apt install linux-image-amd64`: a cloud kernel may lack the module; if it has it, "
+    "KERNEL and boot it: a cloud kernel may lack the module; if this one has it, "
     "`modprobe sch_KIND` says why it does not load";
+constexpr char kMakeRoom[] = "make room: `du -xh --max-depth=2 /var | sort -h | tail`";
 
 constexpr std::array kChecks{
     Check{.name = "kernel",
@@ -37,7 +39,7 @@ constexpr std::array kChecks{
           .capabilities = 0,
           .failed = State::kFail,
           .object = "",
-          .fix = "`apt install linux-image-amd64` of Debian 11 or newer, and boot it",
+          .fix = "KERNEL and boot it; a Debian older than 11 has none that is new enough",
           .run = KernelRelease},
     Check{.name = "btf",
           .purpose = "the kernel's types, without which no BPF program loads",
@@ -228,7 +230,7 @@ constexpr std::array kChecks{
           .capabilities = 0,
           .failed = State::kFail,
           .object = "",
-          .fix = "make room: `du -xh --max-depth=2 /var | sort -h | tail`",
+          .fix = kMakeRoom,
           .run = DiskSpace},
     Check{.name = "disk/collector",
           .purpose = "what nodes deliver is kept here",
@@ -236,8 +238,7 @@ constexpr std::array kChecks{
           .capabilities = 0,
           .failed = State::kFail,
           .object = "",
-          .fix = "make room: `du -xh --max-depth=2 /var | sort -h | tail`, or give "
-                 "faultline-collector another --state-dir",
+          .fix = kMakeRoom,
           .run = DiskSpace},
     Check{.name = "config/agent",
           .purpose = "is there, and the agent takes it",
@@ -245,7 +246,7 @@ constexpr std::array kChecks{
           .capabilities = 0,
           .failed = State::kFail,
           .object = "",
-          .fix = "`apt install --reinstall faultline-agent`",
+          .fix = "`apt install --reinstall ./faultline-agent_*.deb` where that file is",
           .run = Configuration},
     Check{.name = "config/injector",
           .purpose = "is there, and the injector takes it",
@@ -253,7 +254,7 @@ constexpr std::array kChecks{
           .capabilities = 0,
           .failed = State::kFail,
           .object = "",
-          .fix = "`apt install --reinstall faultline-injector`",
+          .fix = "`apt install --reinstall ./faultline-injector_*.deb` where that file is",
           .run = Configuration},
     Check{.name = "config/collector",
           .purpose = "is there, and the collector takes it",
@@ -261,7 +262,7 @@ constexpr std::array kChecks{
           .capabilities = 0,
           .failed = State::kFail,
           .object = "",
-          .fix = "`apt install --reinstall faultline-collector`",
+          .fix = "`apt install --reinstall ./faultline-collector_*.deb` where that file is",
           .run = Configuration},
     Check{.name = "certificates/agent",
           .purpose = "those that the agent needs for its collector are there, and it may read them",

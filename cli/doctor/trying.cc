@@ -14,7 +14,7 @@ Verdict BpfProgram(const Site& site, const Check& check) {
 Verdict QueueingDiscipline(const Site& site, const Check& check) {
   Verdict verdict = OfTrial(check, site.trials->Qdisc(check.object),
                             absl::StrCat("this kernel has ", check.object));
-  absl::StrReplaceAll({{"KIND", check.object}}, &verdict.fix);
+  absl::StrReplaceAll({{"KERNEL", KernelStep(site)}, {"KIND", check.object}}, &verdict.fix);
   return verdict;
 }
 

@@ -45,5 +45,17 @@ TEST(Credentials, AreRefusedWithWhatToDoIfThereAreNone) {
   EXPECT_TRUE(DialCredentials("127.0.0.1:4640", TlsOptions(), Role::kOperator).ok());
 }
 
+TEST(CheckTime, SaysHowToRenewWhatExpired) {
+  const OwnCertificate own{
+      {Role::kNode, "n1"}, absl::FromUnixSeconds(1000), absl::FromUnixSeconds(2000)};
+  EXPECT_TRUE(CheckTime(own, absl::FromUnixSeconds(1500)).ok());
+  const absl::Status expired = CheckTime(own, absl::FromUnixSeconds(2001));
+  EXPECT_EQ(expired.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(expired.message()),
+              testing::HasSubstr("; `faultline tls node n1 --ca DIR --renew` makes a new one"));
+  const absl::Status early = CheckTime(own, absl::FromUnixSeconds(999));
+  EXPECT_THAT(std::string(early.message()), testing::Not(testing::HasSubstr("--renew")));
+}
+
 }  // namespace
 }  // namespace faultline

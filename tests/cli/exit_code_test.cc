@@ -53,7 +53,7 @@ TEST(NextStep_ForThePeer, NamesTheAddress) {
   EXPECT_THAT(hint(denied, injector), HasSubstr("--injector unix:/run/f/root.sock"));
   const absl::Status node = absl::PermissionDeniedError(
       "/faultline.v1.Faults/Start needs an operator's certificate; this one is of node n");
-  EXPECT_THAT(hint(node, collector), HasSubstr("faultline tls operator"));
+  EXPECT_THAT(hint(node, collector), HasSubstr("`faultline tls operator NAME --ca DIR`"));
   // Says so itself.
   EXPECT_EQ(hint(absl::PermissionDeniedError("a halt is released by root"), collector), "");
   EXPECT_EQ(hint(absl::InternalError("x"), collector), "");

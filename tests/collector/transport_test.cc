@@ -311,7 +311,7 @@ TEST_F(TransportTest, CertificateWatchTellsTheEndBeforeAndAfterIt) {
   const std::vector<std::string> lines =
       absl::StrSplit(testing::internal::GetCapturedStderr(), '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 3u);
-  EXPECT_THAT(lines[0], testing::HasSubstr("`faultline tls node n1 --renew`"));
+  EXPECT_THAT(lines[0], testing::HasSubstr("`faultline tls node n1 --ca DIR --renew`"));
   EXPECT_THAT(lines[1], testing::HasSubstr("expired on"));
   EXPECT_THAT(lines[2], testing::HasSubstr("ends on"));
 }

@@ -96,6 +96,7 @@ class DoctorTest : public ::testing::Test {
 
     site_.root = root_;
     site_.kernel_release = "6.1.0-28-amd64";
+    site_.machine = "x86_64";
     site_.capabilities = ~Capabilities{0};
     site_.is_root = true;
     site_.programs = {{kAgent, "/usr/sbin/faultline-agent"},
