@@ -59,6 +59,12 @@ bool EveryMetricAvailable(const v1::Schema& schema) {
   return true;
 }
 
+// A start that fails is an event, so that it is found in a fleet.
+int CannotStart(absl::string_view reason) {
+  LogEvent(Event::kCannotStart, {{kReasonField, reason}}, reason);
+  return kFailed;
+}
+
 int Check(const Sampler& sampler, const AgentOptions& options) {
   std::cout << CapabilityReport(sampler.schema()) << std::flush;
   if (options.injector.empty()) {
@@ -77,10 +83,7 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
   hello.set_interval_ns(options.interval_ns);
 
   const auto credentials = DialCredentials(options.collector, options.tls, Role::kNode);
-  if (!credentials.ok()) {
-    LogError(credentials.status().message());
-    return kFailed;
-  }
+  if (!credentials.ok()) return CannotStart(credentials.status().message());
   // A node's clock may be what is wrong, and a new certificate on its way: no reason not to sample.
   std::optional<CertificateWatch> certificate;
   if (NeedsTls(options.collector, options.tls)) {
@@ -107,8 +110,10 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
                /*watches_injector=*/!options.injector.empty()},
               options.interval_ns);
   supervisor->ExpectEvery(options.interval_ns);
-  // Create has loaded and attached what this kernel takes.
-  supervisor->Ready(absl::StrCat("sampling as node ", options.node));
+  // Create has loaded and attached what this kernel takes; what it does not take is told.
+  for (const std::string& sentence : Shortcomings(sampler->schema())) LogWarning(sentence);
+  supervisor->Ready(absl::StrCat("sampling as node ", options.node, ": ",
+                                 CapabilityTotals(sampler->schema()), " columns"));
   LogEvent(Event::kAgentReady, {{kNodeField, options.node}}, "sampling as node ", options.node);
   std::jthread loop([&agent](const std::stop_token& stop) { agent.Run(stop); });
   int signal = 0;
@@ -129,7 +134,7 @@ int Main(int argc, char** argv) {
   absl::StatusOr<AgentOptions> options = ParseAgentOptions(argc, argv);
   if (!options.ok()) {
     if (absl::IsCancelled(options.status())) return 0;
-    if (!options.status().message().empty()) LogError(options.status().message());
+    if (!options.status().message().empty()) CannotStart(options.status().message());
     // Certificates may come, so the service is to try again; a wrong option stays wrong.
     return absl::IsFailedPrecondition(options.status()) ? kFailed : kUsage;
   }
@@ -150,13 +155,21 @@ int Main(int argc, char** argv) {
   sampling.max_cgroups = options->max_cgroups;
   absl::StatusOr<std::unique_ptr<Sampler>> sampler = Sampler::Create(sampling);
   if (!sampler.ok()) {
+    if (!options->check) return CannotStart(sampler.status().message());
     LogError(sampler.status().message());
     return kFailed;
   }
   if (options->check) return Check(**sampler, *options);
   if (options->strict && !EveryMetricAvailable((*sampler)->schema())) {
-    LogError("--strict: not every metric is available here; faultline-agent --check lists them");
-    return kFailed;
+    return CannotStart(
+        "--strict: not every metric is available here; faultline-agent --check lists them");
+  }
+  // One who starts it by hand may want what is left; a service that cannot do its work says so.
+  if (const std::string denial = BpfDenial((*sampler)->schema());
+      supervisor.there() && !denial.empty()) {
+    return CannotStart(absl::StrCat("this service may load no BPF program: ", denial,
+                                    "; its unit is to have AmbientCapabilities=CAP_BPF "
+                                    "CAP_PERFMON"));
   }
   WarnOfMemory("--buffer-bytes", options->buffer_bytes, kRestBytes, OwnMemoryMax());
   return Serve(*options, sampler->get(), &signals, &supervisor);

@@ -6,11 +6,14 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <iostream>
+#include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/address.h"
 #include "base/config_file.h"
+#include "base/log.h"
 #include "base/reference.h"
 #include "base/status.h"
 
@@ -119,17 +122,22 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error, std::cout, std::cerr);
-    return code == 0 ? absl::CancelledError() : absl::InvalidArgumentError("");
+    // What is wrong with a task is no matter of the service: it is printed here.
+    std::ostringstream wrong;
+    const int code = app.exit(error, std::cout, HasTask(app) ? std::cerr : wrong);
+    if (code == 0) return absl::CancelledError();
+    return absl::InvalidArgumentError(absl::StripSuffix(wrong.str(), "\n"));
   }
   absl::Duration parsed;
   if (absl::ParseDuration(interval, &parsed))
     options.interval_ns = absl::ToInt64Nanoseconds(parsed);
-  // The host's name was not checked as what is given is.
-  if (absl::Status status = CheckPeerName(options.node); !status.ok()) {
-    return WithContext(status, "--node");
-  }
   const bool talks = !options.check && !options.metrics_doc;
+  // The host's name was not checked as what is given is.
+  if (absl::Status status = WithContext(CheckPeerName(options.node), "--node"); !status.ok()) {
+    if (talks) return status;
+    LogError(status.message());
+    return absl::InvalidArgumentError("");
+  }
   if (talks && NeedsTls(options.collector, options.tls)) {
     if (absl::Status status = NameByCertificate(node->count() != 0, &options); !status.ok()) {
       return status;

@@ -36,7 +36,8 @@ struct AgentOptions {
   bool metrics_doc = false;
 };
 
-// Cancelled: help or version was asked for and has been printed. InvalidArgument: what is wrong.
+// Cancelled: help or version was asked for and has been printed. InvalidArgument: what is wrong;
+// empty if it has been printed, as it is for a task like --check, which is no start of the service.
 // FailedPrecondition: nothing is wrong with the options, but the certificates are missing or unfit
 // that they ask for; they may come.
 absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv);

@@ -248,6 +248,14 @@ std::optional<std::string> ConfigValue(const std::string& text, const std::strin
 
 bool HasConfigFile(const CLI::App& app) { return app.get_option(kConfig)->count() != 0; }
 
+bool HasTask(const CLI::App& app) {
+  const std::vector<const CLI::Option*> options = app.get_options();
+  return std::any_of(options.begin(), options.end(), [](const CLI::Option* option) {
+    return option->get_items_expected_max() == 0 && !option->get_configurable() &&
+           option->count() != 0;
+  });
+}
+
 void AddConfigFile(CLI::App* app, const BearErrors& bear) {
   const CLI::Option* const file =
       app->add_option(kConfig,

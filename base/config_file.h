@@ -30,6 +30,11 @@ void AddConfigFile(CLI::App* app, const BearErrors& bear = nullptr);
 // True if `app` was given --config.
 bool HasConfigFile(const CLI::App& app);
 
+// True if `app` was given a task, a flag that no file may give, as --check-config is: the program
+// then does one thing for who called it and is no service. After an error of app.parse, among what
+// it had read.
+bool HasTask(const CLI::App& app);
+
 // Takes the values of `text`, the content of the file called `name`; yields its errors, each
 // "NAME:LINE: what". Options that the command line gave keep their
 // values; what the file says of them is checked all the same.

@@ -127,6 +127,10 @@ constexpr std::array kEventKinds{
         Severity::kWarning, "agent, collector", "FAULTLINE_REASON",
         "The program's own certificate is expired, not yet valid, not readable any more, or ends "
         "within 14 days; looked at every hour, said once per state."},
+    EventKind{Event::kCannotStart, "cannot_start", "d475f16b13be4be8989adc84431e6da7",
+              Severity::kError, "agent, injector, collector", "FAULTLINE_REASON",
+              "The program ended before it was ready: for a wrong option or configuration file, "
+              "certificates that lack, an address that is taken, or another reason that it gives."},
     EventKind{Event::kStopping, "stopping", "56f8f53e24bb4278a92b8d70aeaa05d1", Severity::kInfo,
               "agent, injector, collector", "", "The program was asked to end."},
 };

@@ -49,6 +49,7 @@ enum class Event : std::uint8_t {
   kCallDenied,
   kCommandTaken,
   kCertificateTime,
+  kCannotStart,
   kStopping,
 };
 

@@ -26,6 +26,9 @@ class Supervisor {
   Supervisor(Supervisor&& other) noexcept;
   ~Supervisor();
 
+  // Whether there is one.
+  bool there() const { return socket_ >= 0; }
+
   // The service is what it promises to be from now on; `status` is what `systemctl status` shows.
   void Ready(absl::string_view status);
   void Stopping();

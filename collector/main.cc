@@ -8,6 +8,7 @@
 #include <ctime>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/event.h"
@@ -20,12 +21,23 @@
 
 namespace {
 
+// Exit codes that every program of Faultline shares.
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
 // What it takes beside what gRPC buffers: the store's cache, batches that are parsed, an export.
 constexpr std::int64_t kRestBytes = std::int64_t{128} << 20;
 
 void Print(int fd, const std::string& text) {
   // A closed stdout is not our trouble.
   [[maybe_unused]] const ssize_t written = ::write(fd, text.data(), text.size());
+}
+
+// A start that fails is an event, so that it is found in a fleet.
+int CannotStart(const absl::Status& why) {
+  faultline::LogEvent(faultline::Event::kCannotStart, {{faultline::kReasonField, why.message()}},
+                      why.message());
+  return kFailed;
 }
 
 // A full disk is not mended by a restart, which would only cut off who reads and exports: nodes
@@ -51,15 +63,14 @@ void WaitForSignal(const sigset_t& stop, faultline::Store& store,
 }  // namespace
 
 int main(int argc, char** argv) {
-  using faultline::LogError;
   const auto options = faultline::ParseCollectorOptions(argc, argv);
   if (absl::IsCancelled(options.status())) {
     Print(STDOUT_FILENO, std::string(options.status().message()));
     return 0;
   }
   if (!options.ok()) {
-    LogError(options.status().message());
-    return 2;
+    if (!options.status().message().empty()) CannotStart(options.status());
+    return kUsage;
   }
   faultline::KeepGrpcQuiet();
   // What nodes tell is for the collector and its group.
@@ -77,15 +88,9 @@ int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
 
   auto collector = faultline::Collector::Start(*options, &faultline::Clock::System());
-  if (!collector.ok()) {
-    LogError(collector.status().message());
-    return 1;
-  }
+  if (!collector.ok()) return CannotStart(collector.status());
   const auto written = faultline::WriteAddressFile(options->address_file, (*collector)->address());
-  if (!written.ok()) {
-    LogError(written.message());
-    return 1;
-  }
+  if (!written.ok()) return CannotStart(written);
   Print(STDOUT_FILENO, absl::StrCat("listening on ", (*collector)->address(), "\n"));
   supervisor.Ready(absl::StrCat("listening on ", (*collector)->address()));
   // Not the address: Print has said it.

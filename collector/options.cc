@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/address.h"
 #include "base/config_file.h"
+#include "base/log.h"
 #include "base/reference.h"
 
 namespace faultline {
@@ -60,7 +61,10 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
   } catch (const CLI::CallForVersion& version) {
     return absl::CancelledError(absl::StrCat(version.what(), "\n"));
   } catch (const CLI::ParseError& error) {
-    return absl::InvalidArgumentError(error.what());
+    if (!HasTask(app)) return absl::InvalidArgumentError(error.what());
+    // What is wrong with a task is no matter of the service.
+    LogError(error.what());
+    return absl::InvalidArgumentError("");
   }
   return options;
 }

@@ -24,8 +24,9 @@ struct CollectorOptions {
   std::int64_t grpc_memory_bytes = std::int64_t{128} << 20;
 };
 
-// Reads the command line. InvalidArgument: wrong usage, the message is for people; Cancelled: help
-// or the version was asked for, the message is it.
+// Reads the command line. InvalidArgument: wrong usage, the message is for people; empty if it has
+// been printed, as it is for a task like --check-config, which is no start of the service.
+// Cancelled: help or the version was asked for, the message is it.
 absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* const* argv);
 
 }  // namespace faultline

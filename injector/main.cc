@@ -14,7 +14,9 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/event.h"
@@ -42,7 +44,10 @@ constexpr std::int64_t kEndTimeoutNs = 5 * kNsPerSecond;
 // A fault loads the machine on purpose; the undo must not wait in its queue.
 constexpr int kNice = -10;
 
-// Exit status of --undo that may have been told the wrong folder.
+// Exit codes that every program of Faultline shares.
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+// Of --undo that may have been told the wrong folder.
 constexpr int kNoJournal = 2;
 
 // False only if there surely is none: one that cannot be reached is told by opening it.
@@ -144,8 +149,9 @@ void WaitForSignal(int signals, Controller& controller, Planes& planes, Supervis
   }
 }
 
-absl::Status Serve(const InjectorOptions& options, Controller& controller, Planes& planes,
-                   int signals, Supervisor* supervisor) {
+// As Run.
+absl::StatusOr<int> Serve(const InjectorOptions& options, Controller& controller, Planes& planes,
+                          int signals, Supervisor* supervisor) {
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start({options.run_dir, options.group}, &controller);
   if (!server.ok()) return server.status();
@@ -156,8 +162,9 @@ absl::Status Serve(const InjectorOptions& options, Controller& controller, Plane
   supervisor->Stopping();
   LogEvent(Event::kStopping, {}, "stopping");
   // Before the sockets close, so that watchers hear of it.
-  if (EndEverything(controller, "the injector was stopped")) return absl::OkStatus();
-  return absl::InternalError("not everything is undone: run faultline-injector --undo");
+  if (EndEverything(controller, "the injector was stopped")) return 0;
+  LogError("not everything is undone: run faultline-injector --undo");
+  return kFailed;
 }
 
 // What has to be undone now, by whoever gets the lock. With --keep: as soon as there is something;
@@ -172,12 +179,12 @@ absl::StatusOr<std::optional<StateLock>> TakeLock(const InjectorOptions& options
   return Keeper(options.state_dir, options.run_dir, *boot_id, &Clock::System()).WaitForTurn();
 }
 
-int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
+// The exit status; an error is why it could not start.
+absl::StatusOr<int> Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
   if (::geteuid() != 0) {
-    LogError(
+    return absl::PermissionDeniedError(
         "run it as root: it changes control groups, the network and the memory of other users' "
         "processes");
-    return 1;
   }
   if (options.undo && !HasJournal(options.state_dir)) {
     LogError("there is no journal in ", options.state_dir,
@@ -185,53 +192,49 @@ int Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
     return kNoJournal;
   }
   absl::StatusOr<std::optional<StateLock>> lock = TakeLock(options);
-  if (!lock.ok()) {
-    LogError(lock.status().message());
-    return 1;
-  }
+  if (!lock.ok()) return lock.status();
   if (!lock->has_value()) return 0;
   absl::StatusOr<std::unique_ptr<RealHost>> host =
       RealHost::Create({.leak = {.helper = FindHelper(options), .report_dir = options.run_dir},
                         .bpffs = options.bpffs,
                         .plane_devices = options.plane_devices},
                        &Clock::System());
-  if (!host.ok()) {
-    LogError(host.status().message());
-    return 1;
-  }
+  if (!host.ok()) return host.status();
   absl::StatusOr<std::unique_ptr<Journal>> journal =
       Journal::Open(Journal::PathIn(options.state_dir));
-  if (!journal.ok()) {
-    LogError(journal.status().message());
-    return 1;
-  }
+  if (!journal.ok()) return journal.status();
   if (options.remove_planes) {
-    const absl::Status removed = RemovePlanes(**journal, **host);
-    if (!removed.ok()) LogError(removed.message());
-    return removed.ok() ? 0 : 1;
+    if (const absl::Status removed = RemovePlanes(**journal, **host); !removed.ok()) return removed;
+    return 0;
   }
   if (!options.undo) {
     // Before anything is changed for a service that could not listen.
-    if (const absl::Status free = Server::Check({options.run_dir, options.group}); !free.ok()) {
-      LogError(free.message());
-      return 1;
-    }
+    const absl::Status free = Server::Check({options.run_dir, options.group});
+    if (!free.ok()) return free;
   }
   Planes planes(options.undo ? std::vector<std::string>() : options.plane_devices);
   planes.SetUp(**journal);
   absl::StatusOr<std::unique_ptr<Controller>> controller =
       MakeController(options, host->get(), std::move(*journal));
-  if (!controller.ok()) {
-    LogError(controller.status().message());
-    return 1;
-  }
-  if (options.undo) return UndoAndTell(**controller) ? 0 : 1;
+  if (!controller.ok()) return controller.status();
+  if (options.undo) return UndoAndTell(**controller) ? 0 : kFailed;
   if (const absl::Status kept = (*host)->Probe("ledger"); !kept.ok()) {
     LogWarning("no dose ledger: ", kept.message());
   }
-  const absl::Status served = Serve(options, **controller, planes, signals, supervisor);
-  if (!served.ok()) LogError(served.message());
-  return served.ok() ? 0 : 1;
+  return Serve(options, **controller, planes, signals, supervisor);
+}
+
+// A start that fails is an event, so that it is found in a fleet.
+int CannotStart(const absl::Status& why) {
+  LogEvent(Event::kCannotStart, {{kReasonField, why.message()}}, why.message());
+  return kFailed;
+}
+
+// A task tells who called it. --keep is --undo too.
+int Fail(const InjectorOptions& options, const absl::Status& why) {
+  if (!options.undo && !options.remove_planes) return CannotStart(why);
+  LogError(why.message());
+  return kFailed;
 }
 
 // Signals come through a descriptor, so they are blocked before the first thread starts.
@@ -248,10 +251,13 @@ int BlockSignals() {
 }  // namespace faultline
 
 int main(int argc, char** argv) {
-  int exit_code = 0;
-  const std::optional<faultline::InjectorOptions> options =
-      faultline::ParseInjectorOptions(argc, argv, &exit_code);
-  if (!options.has_value()) return exit_code;
+  const absl::StatusOr<faultline::InjectorOptions> options =
+      faultline::ParseInjectorOptions(argc, argv);
+  if (absl::IsCancelled(options.status())) return 0;
+  if (!options.ok()) {
+    if (!options.status().message().empty()) faultline::CannotStart(options.status());
+    return faultline::kUsage;
+  }
   if (options->faults_doc) {
     std::fputs(faultline::FaultsDoc().c_str(), stdout);
     return 0;
@@ -263,7 +269,8 @@ int main(int argc, char** argv) {
   faultline::Supervisor supervisor = faultline::Supervisor::FromEnvironment();
   // A keeper that is told to end ends where it is: another one undoes what it began.
   const int signals = options->keep ? -1 : faultline::BlockSignals();
-  const int status = faultline::Run(*options, signals, &supervisor);
+  const absl::StatusOr<int> ended = faultline::Run(*options, signals, &supervisor);
+  const int status = ended.ok() ? *ended : faultline::Fail(*options, ended.status());
   // systemd starts it again a second later.
   if (options->keep && status != 0) {
     faultline::Keeper::Rest(options->state_dir, options->run_dir, &faultline::Clock::System());

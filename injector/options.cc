@@ -2,10 +2,13 @@
 #include "injector/options.h"
 
 #include <CLI/CLI.hpp>
+#include <iostream>
+#include <sstream>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/cgroup_tree.h"
 #include "base/config_file.h"
@@ -15,8 +18,6 @@
 
 namespace faultline {
 namespace {
-
-constexpr int kUsage = 2;
 
 std::string CheckMaxDuration(const std::string& text) {
   absl::Duration duration;
@@ -163,7 +164,7 @@ bool BearToUndo(const InjectorOptions& options, const std::vector<std::string>& 
 
 }  // namespace
 
-std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* exit_code) {
+absl::StatusOr<InjectorOptions> ParseInjectorOptions(int argc, char** argv) {
   InjectorOptions options;
   std::string max_duration = "1h";
   CLI::App app{kDescription, "faultline-injector"};
@@ -186,9 +187,12 @@ std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* 
     if (!HasConfigFile(app)) options.enabled = true;
     options.undo = options.undo || options.keep;
   } catch (const CLI::ParseError& error) {
-    // CLI11's own codes, from 100 on, say no more than its text.
-    *exit_code = app.exit(error) == 0 ? 0 : kUsage;
-    return std::nullopt;
+    // What is wrong with a task is no matter of the service: it is printed here.
+    std::ostringstream wrong;
+    const int code = app.exit(error, std::cout, HasTask(app) ? std::cerr : wrong);
+    // CLI11's other codes, from 100 on, say no more than its text.
+    if (code == 0) return absl::CancelledError();
+    return absl::InvalidArgumentError(absl::StripSuffix(wrong.str(), "\n"));
   }
   return options;
 }

@@ -4,10 +4,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "base/clock.h"
 
 namespace faultline {
@@ -41,7 +41,8 @@ struct InjectorOptions {
   std::string helper;
 };
 
-// Empty: `exit_code` is what the program returns now (0 after --help).
-std::optional<InjectorOptions> ParseInjectorOptions(int argc, char** argv, int* exit_code);
+// Cancelled: help or the like was asked for and has been printed. InvalidArgument: what is wrong;
+// empty if it has been printed, as it is for a task like --undo, which is no start of the service.
+absl::StatusOr<InjectorOptions> ParseInjectorOptions(int argc, char** argv);
 
 }  // namespace faultline

@@ -3,12 +3,17 @@
 
 #include <linux/perf_event.h>
 
+#include <algorithm>
+#include <map>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "agent/metrics/bpf_source.h"
 
 namespace faultline {
 namespace {
@@ -113,6 +118,9 @@ const char* Verdict(v1::Availability availability) {
   }
 }
 
+constexpr v1::Availability kVerdicts[] = {v1::AVAILABILITY_AVAILABLE, v1::AVAILABILITY_DEGRADED,
+                                          v1::AVAILABILITY_MISSING};
+
 }  // namespace
 
 std::string FieldText(const Field& field) { return std::visit(FieldTexts(), field); }
@@ -120,14 +128,10 @@ std::string FieldText(const Field& field) { return std::visit(FieldTexts(), fiel
 // What works first, so that what does not stands last, where the eye is.
 std::string CapabilityReport(const v1::Schema& schema) {
   std::string report;
-  std::vector<std::string> totals;
-  for (const v1::Availability availability :
-       {v1::AVAILABILITY_AVAILABLE, v1::AVAILABILITY_DEGRADED, v1::AVAILABILITY_MISSING}) {
-    int count = 0;
+  for (const v1::Availability availability : kVerdicts) {
     for (const v1::TableSchema& table : schema.tables()) {
       for (const v1::Column& column : table.columns()) {
         if (column.availability() != availability) continue;
-        ++count;
         absl::StrAppendFormat(&report, "%-9s  %-52s  ", Verdict(availability),
                               absl::StrCat(table.name(), ".", column.name()));
         // Of a missing one the reason names what was tried.
@@ -136,9 +140,54 @@ std::string CapabilityReport(const v1::Schema& schema) {
         absl::StrAppend(&report, column.reason(), "\n");
       }
     }
+  }
+  return absl::StrCat(report, CapabilityTotals(schema), "\n");
+}
+
+std::string CapabilityTotals(const v1::Schema& schema) {
+  std::vector<std::string> totals;
+  for (const v1::Availability availability : kVerdicts) {
+    std::ptrdiff_t count = 0;
+    for (const v1::TableSchema& table : schema.tables()) {
+      count += std::count_if(
+          table.columns().begin(), table.columns().end(),
+          [&](const v1::Column& column) { return column.availability() == availability; });
+    }
     totals.push_back(absl::StrCat(count, " ", Verdict(availability)));
   }
-  return absl::StrCat(report, absl::StrJoin(totals, ", "), "\n");
+  return absl::StrJoin(totals, ", ");
+}
+
+std::vector<std::string> Shortcomings(const v1::Schema& schema) {
+  // What a line of a log has room for.
+  constexpr size_t kNamed = 6;
+  // By verdict and reason, so that the same host always says the same.
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> columns;
+  for (const v1::TableSchema& table : schema.tables()) {
+    for (const v1::Column& column : table.columns()) {
+      if (column.availability() == v1::AVAILABILITY_AVAILABLE) continue;
+      columns[{Verdict(column.availability()), column.reason()}].push_back(
+          absl::StrCat(table.name(), ".", column.name()));
+    }
+  }
+  std::vector<std::string> sentences;
+  for (auto& [verdict, names] : columns) {
+    const size_t more = names.size() - std::min(names.size(), kNamed);
+    names.resize(names.size() - more);
+    sentences.push_back(absl::StrCat(verdict.first, ": ", absl::StrJoin(names, ", "),
+                                     more > 0 ? absl::StrCat(" and ", more, " more") : "", ": ",
+                                     verdict.second));
+  }
+  return sentences;
+}
+
+std::string BpfDenial(const v1::Schema& schema) {
+  for (const v1::TableSchema& table : schema.tables()) {
+    for (const v1::Column& column : table.columns()) {
+      if (absl::StrContains(column.reason(), kBpfDenied)) return column.reason();
+    }
+  }
+  return "";
 }
 
 std::string MetricsMarkdown() {

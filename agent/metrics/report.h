@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "agent/metrics/metric.h"
 #include "faultline/v1/telemetry.pb.h"
@@ -18,6 +19,16 @@ std::string FieldText(const Field& field);
 
 // One line per metric: verdict, table.column, where it is read, why not better; then the totals.
 std::string CapabilityReport(const v1::Schema& schema);
+
+// "93 available, 0 degraded, 4 missing".
+std::string CapabilityTotals(const v1::Schema& schema);
+
+// For the log of a service, where nobody reads the report: per reason one sentence with the columns
+// that are missing or degraded by it.
+std::vector<std::string> Shortcomings(const v1::Schema& schema);
+
+// Why this process may load no BPF program at all; empty: it may, or this kernel takes none.
+std::string BpfDenial(const v1::Schema& schema);
 
 // The text of docs/metrics.md.
 std::string MetricsMarkdown();

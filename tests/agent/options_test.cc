@@ -28,5 +28,18 @@ TEST(AgentOptions, MissingCertificatesAreNoWrongOption) {
   EXPECT_TRUE(ParseWords({"--tls", testing::TempDir() + "no-tls", "--check"}).ok());
 }
 
+// main makes an event of what is wrong with a start.
+TEST(AgentOptions, WrongOptionIsReturned_PrintedForATask) {
+  const absl::Status start = ParseWords({"--max-cgroups", "0"});
+  EXPECT_TRUE(absl::IsInvalidArgument(start)) << start;
+  EXPECT_THAT(std::string(start.message()), testing::StartsWith("--max-cgroups: "));
+  EXPECT_THAT(std::string(start.message()), testing::Not(testing::EndsWith("\n")));
+  testing::internal::CaptureStderr();
+  const absl::Status task = ParseWords({"--max-cgroups", "0", "--check"});
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::StartsWith("--max-cgroups: "));
+  EXPECT_TRUE(absl::IsInvalidArgument(task)) << task;
+  EXPECT_EQ(task.message(), "");
+}
+
 }  // namespace
 }  // namespace faultline

@@ -210,6 +210,29 @@ TEST_F(ConfigFileOnDisk, ErrorsThatAreBorne_LeaveWhatCouldBeRead) {
   EXPECT_THAT(lost.borne, ElementsAre(HasSubstr("No such file")));
 }
 
+TEST(ConfigFile, FlagThatNoFileMayGive_IsATask) {
+  struct Case {
+    std::vector<std::string> words;
+    bool task;
+  };
+  const std::vector<Case> cases = {
+      {{}, false},
+      {{"--loud", "--home", "/a"}, false},
+      {{"--config", "/none.yaml"}, false},
+      {{"--size", "70"}, false},
+      {{"--task"}, true},
+      {{"--size", "70", "--task"}, true},
+      {{"--colour", "--task"}, true},
+      {{"--check-config", "--config", "/none.yaml"}, true},
+      {{"--help"}, true},
+  };
+  for (const Case& test : cases) {
+    Service service;
+    service.Parse(test.words);
+    EXPECT_EQ(HasTask(service.app), test.task) << testing::PrintToString(test.words);
+  }
+}
+
 TEST(ConfigFile, Sample_SetsNothingAndNamesEachKeyOnce) {
   Service service;
   const std::string sample = SampleConfig(service.app);

@@ -46,6 +46,14 @@ TEST(EventTable, FieldsAreThoseThatHaveAName) {
   EXPECT_EQ(used, known);
 }
 
+// What a fleet is searched for first.
+TEST(EventTable, StartThatFailsIsAnErrorOfEveryService) {
+  const EventKind& kind = KindOf(Event::kCannotStart);
+  EXPECT_EQ(kind.severity, Severity::kError);
+  EXPECT_STREQ(kind.program, KindOf(Event::kStopping).program);
+  EXPECT_STREQ(kind.fields, kReasonField);
+}
+
 TEST(EventTable, DocumentationIsGenerated) {
   std::ifstream in("docs/events.md");
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};

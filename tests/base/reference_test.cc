@@ -3,14 +3,27 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/config_file.h"
+#include "tests/child.h"
 
 namespace faultline {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAreArray;
 
 struct Program {
   Program() {
@@ -111,6 +124,101 @@ TEST(Reference, ZshQuotesDescriptions) {
   EXPECT_THAT(script, HasSubstr("'--colour[when it'\\''s \\[red\\]\\: never or always]"));
   EXPECT_THAT(script, HasSubstr("start) _program__run__start ;;"));
   EXPECT_THAT(script, HasSubstr("run|span) _program__run ;;"));
+}
+
+constexpr std::array kPrograms{"faultline", "faultline-agent", "faultline-injector",
+                               "faultline-collector"};
+
+// Takes the script $1 and completes the last of the words that follow, as bash does on a tab.
+constexpr const char* kComplete = R"(
+source "$1" || exit
+shift
+COMP_WORDS=("$@")
+COMP_CWORD=$(($# - 1))
+registered=$(complete -p "$1") || exit
+# complete -F FUNCTION PROGRAM
+set -- $registered
+"$3" || exit
+printf '%s\n' "${COMPREPLY[@]}"
+)";
+
+// Each program's own completion, in a file of that name.
+void WriteCompletions(const std::string& option, const std::string& folder) {
+  for (const char* program : kPrograms) {
+    std::string script;
+    EXPECT_EQ(RunToEnd({absl::StrCat(BinDir(), "/", program), option}, &script), 0) << script;
+    std::ofstream(absl::StrCat(folder, "/", program)) << script;
+  }
+}
+
+// `shell` reads each file and runs nothing of it.
+void ExpectNoComplaint(const std::string& shell, const std::string& folder) {
+  for (const char* program : kPrograms) {
+    std::string said;
+    EXPECT_EQ(RunToEnd({shell, "-n", absl::StrCat(folder, "/", program)}, &said), 0) << program;
+    EXPECT_EQ(said, "") << program;
+  }
+}
+
+// Empty: there is none in PATH.
+std::string ZshInPath() {
+  const char* path = std::getenv("PATH");
+  const std::vector<std::string> folders = absl::StrSplit(path == nullptr ? "" : path, ':');
+  for (const std::string& folder : folders) {
+    const std::string file = folder + "/zsh";
+    if (::access(file.c_str(), X_OK) == 0) return file;
+  }
+  return "";
+}
+
+TEST(Reference, BashReadsEveryProgramsCompletion_AndOffersItsWords) {
+  const TempDir dir;
+  WriteCompletions("--completion-bash", dir.path());
+  ExpectNoComplaint("/bin/bash", dir.path());
+  std::filesystem::create_directory(dir.path() + "/folder");
+  struct Case {
+    std::vector<std::string> words;
+    std::vector<std::string> offered;
+  };
+  const std::vector<Case> cases = {
+      {{"faultline", "inj"}, {"inject"}},
+      {{"faultline", "run", "st"}, {"start", "stop"}},
+      {{"faultline", "run", "start", "web", "--no"}, {"--note", "--node"}},
+      // By its other name.
+      {{"faultline", "nodes", "--met"}, {"--metrics"}},
+      // An option of the program behind a subcommand.
+      {{"faultline", "tls", "init", "--colour", "a"}, {"always", "auto"}},
+      {{"faultline", "--tls", dir.path() + "/f"}, {dir.path() + "/folder"}},
+      {{"faultline-agent", "--buf"}, {"--buffer-bytes"}},
+      {{"faultline-agent", "--completion"}, {}},
+      {{"faultline-injector", "--rem"}, {"--remove-planes"}},
+      {{"faultline-injector", "--undo", "--config", dir.path() + "/faultline-a"},
+       {dir.path() + "/faultline-agent"}},
+      {{"faultline-collector", "--ad"}, {"--address-file"}},
+      // Any text may follow.
+      {{"faultline-collector", "--listen", ""}, {}},
+  };
+  for (const Case& test : cases) {
+    std::vector<std::string> argv = {"/bin/bash", "-c", kComplete, "bash",
+                                     absl::StrCat(dir.path(), "/", test.words[0])};
+    argv.insert(argv.end(), test.words.begin(), test.words.end());
+    std::string said;
+    EXPECT_EQ(RunToEnd(argv, &said), 0) << said;
+    const std::vector<std::string> offered = absl::StrSplit(said, '\n', absl::SkipEmpty());
+    EXPECT_THAT(offered, UnorderedElementsAreArray(test.offered))
+        << testing::PrintToString(test.words);
+  }
+}
+
+TEST(Reference, ZshReadsEveryProgramsCompletion) {
+  const std::string zsh = ZshInPath();
+  if (zsh.empty()) {
+    std::cout << "there is no zsh in PATH: whether it reads the completions is not tested\n";
+    return;
+  }
+  const TempDir dir;
+  WriteCompletions("--completion-zsh", dir.path());
+  ExpectNoComplaint(zsh, dir.path());
 }
 
 }  // namespace

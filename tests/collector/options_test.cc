@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
 namespace faultline {
@@ -24,6 +25,21 @@ TEST(ParseCollectorOptions, ReadsFlagsAndRefusesOthers) {
   const auto text = ParseCollectorOptions(static_cast<int>(help.size()), help.data());
   EXPECT_TRUE(absl::IsCancelled(text.status()));
   EXPECT_THAT(std::string(text.status().message()), testing::HasSubstr("--state-dir"));
+}
+
+// main makes an event of what is wrong with a start.
+TEST(ParseCollectorOptions, WrongFileIsReturned_PrintedForATask) {
+  std::vector<const char*> words = {"x", "--config", "/none.yaml"};
+  const auto start = ParseCollectorOptions(static_cast<int>(words.size()), words.data());
+  EXPECT_TRUE(absl::IsInvalidArgument(start.status())) << start.status();
+  EXPECT_THAT(std::string(start.status().message()), testing::StartsWith("--config /none.yaml: "));
+  words.push_back("--check-config");
+  testing::internal::CaptureStderr();
+  const auto task = ParseCollectorOptions(static_cast<int>(words.size()), words.data());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              testing::StartsWith("error: --config /none.yaml: "));
+  EXPECT_TRUE(absl::IsInvalidArgument(task.status())) << task.status();
+  EXPECT_EQ(task.status().message(), "");
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/options.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace faultline {
@@ -16,19 +18,22 @@ class InjectorOptionsTest : public testing::Test {
   void Write(const std::string& text) { std::ofstream(path_) << text; }
   ~InjectorOptionsTest() override { std::remove(path_.c_str()); }
 
-  // With `task` and the file; the exit status is in exit_code_.
-  std::optional<InjectorOptions> Parse(const std::string& task = "") {
-    std::vector<std::string> words{"faultline-injector", "--config", path_};
-    if (!task.empty()) words.push_back(task);
+  static absl::StatusOr<InjectorOptions> ParseWords(std::vector<std::string> words) {
+    words.insert(words.begin(), "faultline-injector");
     std::vector<char*> argv;
     argv.reserve(words.size());
     for (std::string& word : words) argv.push_back(word.data());
-    exit_code_ = 0;
-    return ParseInjectorOptions(static_cast<int>(argv.size()), argv.data(), &exit_code_);
+    return ParseInjectorOptions(static_cast<int>(argv.size()), argv.data());
+  }
+
+  // With `task` and the file.
+  absl::StatusOr<InjectorOptions> Parse(const std::string& task = "") {
+    std::vector<std::string> words{"--config", path_};
+    if (!task.empty()) words.push_back(task);
+    return ParseWords(std::move(words));
   }
 
   const std::string path_ = testing::TempDir() + "injector_options_test.yaml";
-  int exit_code_ = 0;
 };
 
 // The services that undo, and the removal of the package, read the file that the injector reads.
@@ -40,12 +45,11 @@ TEST_F(InjectorOptionsTest, WhatUndoesBearsABrokenFile_TheServiceDoesNot) {
       Write(text);
     }
     for (const char* task : {"--undo", "--keep", "--remove-planes"}) {
-      const std::optional<InjectorOptions> options = Parse(task);
-      ASSERT_TRUE(options.has_value()) << task << " " << text;
+      const absl::StatusOr<InjectorOptions> options = Parse(task);
+      ASSERT_TRUE(options.ok()) << task << " " << text << " " << options.status();
       EXPECT_EQ(options->state_dir, "/var/lib/faultline/injector");
     }
-    EXPECT_FALSE(Parse().has_value()) << text;
-    EXPECT_EQ(exit_code_, 2);
+    EXPECT_TRUE(absl::IsInvalidArgument(Parse().status())) << text;
   }
   Write("max-fautls: 3\nmax-faults: 7\n");
   EXPECT_EQ(Parse("--undo")->max_faults, 7);
@@ -55,11 +59,25 @@ TEST_F(InjectorOptionsTest, WhatUndoesBearsABrokenFile_TheServiceDoesNot) {
 TEST_F(InjectorOptionsTest, PlacesAreNoMatterOfTheFile) {
   for (const char* place : {"state-dir", "run-dir", "bpffs", "helper", "group"}) {
     Write(std::string(place) + ": /elsewhere\n");
-    EXPECT_FALSE(Parse().has_value()) << place;
-    EXPECT_EQ(exit_code_, 2);
+    EXPECT_TRUE(absl::IsInvalidArgument(Parse().status())) << place;
   }
   Write("max-faults: 7\n");
   EXPECT_EQ(Parse()->max_faults, 7);
+}
+
+// main makes an event of what is wrong with a start.
+TEST_F(InjectorOptionsTest, WrongOptionIsReturned_PrintedForATask) {
+  const absl::Status start = ParseWords({"--max-faults", "0"}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(start)) << start;
+  EXPECT_THAT(std::string(start.message()), testing::StartsWith("--max-faults: "));
+  EXPECT_THAT(std::string(start.message()), testing::Not(testing::EndsWith("\n")));
+  for (const char* task : {"--undo", "--keep", "--remove-planes", "--check-config"}) {
+    testing::internal::CaptureStderr();
+    const absl::Status told = ParseWords({"--max-faults", "0", task}).status();
+    EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::StartsWith("--max-faults: "));
+    EXPECT_TRUE(absl::IsInvalidArgument(told)) << told;
+    EXPECT_EQ(told.message(), "") << task;
+  }
 }
 
 }  // namespace

@@ -109,5 +109,39 @@ TEST(CapabilityReport, OneLinePerColumn_WhatIsMissingLastAndTotals) {
   EXPECT_EQ(lines[3], "1 available, 1 degraded, 1 missing");
 }
 
+void AddMissing(v1::TableSchema* table, const std::string& name, const std::string& reason) {
+  v1::Column* const column = table->add_columns();
+  column->set_name(name);
+  column->set_reason(reason);
+  column->set_availability(v1::AVAILABILITY_MISSING);
+}
+
+TEST(Shortcomings, OneSentencePerReason_WithAsManyNamesAsALineHolds) {
+  v1::Schema schema;
+  v1::TableSchema* const table = schema.add_tables();
+  table->set_name("host");
+  table->add_columns()->set_availability(v1::AVAILABILITY_AVAILABLE);
+  EXPECT_TRUE(Shortcomings(schema).empty());
+  for (const char* name : {"a", "b", "c", "d", "e", "f", "g", "h"}) {
+    AddMissing(table, name, "no BTF");
+  }
+  AddMissing(table, "cycles", "no PMU");
+  EXPECT_EQ(Shortcomings(schema),
+            (std::vector<std::string>{
+                "missing: host.a, host.b, host.c, host.d, host.e, host.f and 2 more: no BTF",
+                "missing: host.cycles: no PMU"}));
+}
+
+TEST(BpfDenial, IsTheReasonOfWhoMayLoadNothing) {
+  v1::Schema schema;
+  v1::TableSchema* const table = schema.add_tables();
+  AddMissing(table, "a", "this kernel has no type information");
+  AddMissing(table, "b", "forbidden: hardware counters");
+  EXPECT_EQ(BpfDenial(schema), "");
+  const std::string denied = "forbidden: BPF needs CAP_BPF and CAP_PERFMON (errno 1)";
+  AddMissing(table, "c", denied);
+  EXPECT_EQ(BpfDenial(schema), denied);
+}
+
 }  // namespace
 }  // namespace faultline
