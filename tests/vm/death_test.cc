@@ -70,25 +70,25 @@ class DeathTest : public MachineTest {
 void DeathTest::ExpectKillsAreUndone() {
   constexpr int kAtOnce = 15;
   const int kills = Long() ? 105 : 30;
-  int with_all = 0;
-  double longest = 0;
+  // With all six faults acked, and while they were started.
   int done = 0;
+  int sooner = 0;
+  double longest = 0;
   // In parts, each short enough to be waited for; two kills more warm each.
   for (int seed = 1; done < kills && !HasFailure(); ++seed) {
     for (const auto& words :
          Faults(absl::StrCat("kills ", kAtOnce, " ", seed, " /root/digest"), "kill")) {
-      ++done;
-      if (words.at(1) == "6") ++with_all;
+      ++(words.at(1) == "6" ? done : sooner);
       longest = std::max(longest, Number(words.at(2)));
     }
   }
-  EXPECT_EQ(done, kills);
-  // Both while they are started and when all are in force.
-  EXPECT_GE(with_all, kills / 4);
-  EXPECT_LE(with_all, kills - kills / 4);
+  EXPECT_GE(done, kills);
+  EXPECT_GT(sooner, kills / 6);
   EXPECT_LE(longest, 5);
-  std::printf("%d kills, %d with all six faults acked: all as before after %.1f s at most\n", done,
-              with_all, longest);
+  std::printf(
+      "%d kills with six faults acked, %d while they were started: all as before after %.1f s at "
+      "most\n",
+      done, sooner, longest);
 }
 
 // Live or frozen, no fault outlives its deadline for long.

@@ -9,10 +9,12 @@
 //                                                with their ids
 //   guest_faults closed REASON ID...             fails unless each of these faults has ended with a
 //                                                reason that begins with REASON, and none is active
-//   guest_faults kills COUNT SEED DIGEST         per kill a line "kill AFTER ACTIVE SECONDS": when,
-//                                                in ms after the first Start, with how many faults
-//                                                acked, and how long until the script DIGEST
-//                                                printed again what it had before
+//   guest_faults kills COUNT SEED DIGEST         COUNT kills with six faults acked, and one for
+//                                                every three while they are started; per kill a
+//                                                line "kill AFTER ACTIVE SECONDS": when, in ms
+//                                                after the first Start, with how many faults acked,
+//                                                and how long until the script DIGEST printed again
+//                                                what it had before
 //   guest_faults deadlines live|killed|frozen TRIALS
 //                                                per effect a line "deadline KIND MS": its end
 //                                                after the fault's deadline, negative if before
@@ -206,8 +208,10 @@ bool Thawed(const std::string& unit) {
   return absl::StrContains(Slurp(absl::StrCat(kSlice, unit, ".service/cgroup.events")), "frozen 0");
 }
 
-// One kill at `after_ns` from the first Start; false if not all was as in `base` in time.
-bool KillOnce(const std::string& script, const std::string& base, std::int64_t after_ns) {
+// One kill at `after_ns` from the first Start, or from when all are acked; false if not all was as
+// in `base` in time.
+bool KillOnce(const std::string& script, const std::string& base, std::int64_t after_ns,
+              bool all_acked) {
   Injector injector;
   injector.Connect();
   std::atomic<int> acked = 0;
@@ -220,7 +224,8 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
       ++acked;
     }
   });
-  SleepNs(begin_ns + after_ns - NowNs());
+  if (all_acked) starter.join();
+  SleepNs(all_acked ? after_ns : begin_ns + after_ns - NowNs());
   Injector::Signal(SIGKILL);
   const std::int64_t killed_ns = NowNs();
   const int active = acked;
@@ -237,8 +242,9 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
              looked_ns < killed_ns + kPatienceNs);
     now = Digest(script);
   } while (now != base && looked_ns < killed_ns + kPatienceNs);
-  starter.join();
-  std::printf("kill %.0f %d %.2f\n", Ms(after_ns), active, Ms(looked_ns - killed_ns) / 1e3);
+  if (!all_acked) starter.join();
+  std::printf("kill %.0f %d %.2f\n", Ms(killed_ns - begin_ns), active,
+              Ms(looked_ns - killed_ns) / 1e3);
   std::fflush(stdout);
   if (now != base) std::printf("before:\n%s\nafter:\n%s\n", base.c_str(), now.c_str());
   injector.Connect();
@@ -259,8 +265,7 @@ int Kills(int count, unsigned seed, const std::string& script) {
   const std::string base = Digest(script);
   std::mt19937 random(seed);
   // Six Starts take a third of a second on an idle guest and many times that on a busy or a cold
-  // one: two kills that do not count warm and measure them. Half of the moments then lie behind
-  // them.
+  // one: two kills that do not count warm and measure them.
   std::int64_t six_ns = 0;
   for (int i = 0; i < 2; ++i) {
     Injector().Connect();
@@ -271,9 +276,10 @@ int Kills(int count, unsigned seed, const std::string& script) {
     Injector::Signal(SIGKILL);
     AwaitBase(script, base);
   }
-  std::uniform_int_distribution<std::int64_t> after_ns(0, 2 * six_ns);
+  std::uniform_int_distribution<std::int64_t> after_ns(0, six_ns);
   for (int i = 0; i < count; ++i) {
-    if (!KillOnce(script, base, after_ns(random))) return 1;
+    if (i % 3 == 0 && !KillOnce(script, base, after_ns(random), false)) return 1;
+    if (!KillOnce(script, base, after_ns(random), true)) return 1;
   }
   return 0;
 }

@@ -91,7 +91,7 @@ digest() (
   set -o pipefail
   shopt -s nullglob
   for d in /sys/class/net/*; do
-    for what in 'qdisc show dev %s' 'class show dev %s' 'filter show dev %s ingress' 'filter show dev %s egress'; do
+    for what in 'qdisc show dev %s' 'class show dev %s' 'filter show dev %s' 'filter show dev %s ingress' 'filter show dev %s egress'; do
       printf "$what\n" ${d##*/}
     done
   # Without counts of packets.
@@ -108,7 +108,7 @@ digest() (
   values=()
   for file in $files; do values+=("${units[@]/%/$file}"); done
   grep -H . "${values[@]}" 2> /dev/null
-  printf '%s\n' system.slice/*.service/*/ /sys/fs/bpf/*
+  printf '%s\n' system.slice/*.service/*/ /sys/fs/bpf/* /sys/fs/bpf/faultline/*
   drop_ins='/run/systemd/system.control /run/systemd/transient'
   find $drop_ins 2> /dev/null | sort
   find $drop_ins -type f -exec md5sum {} + 2> /dev/null | sort

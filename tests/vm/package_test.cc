@@ -9,6 +9,8 @@
 namespace faultline {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -45,6 +47,20 @@ class PackageTest : public MachineTest {
   }
 };
 
+// The packages as of a later version, whose samples of the configuration differ.
+constexpr char kNewer[] = R"(set -e
+mkdir /root/newer; cd /root/newer
+for deb in /mnt/faultline*.deb; do
+  name=$(basename $deb .deb)
+  dpkg-deb -R $deb $name
+  sed -i 's/^Version: .*/&+newer/' $name/DEBIAN/control
+  for file in $name/etc/faultline/*.yaml; do
+    [ ! -e $file ] || echo '# A key of a later version.' >> $file
+  done
+  dpkg-deb -Znone -b $name > /dev/null
+  rm -r $name
+done)";
+
 TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   ASSERT_NE(BootBare(), nullptr);
   Do("ip link add d0 up type dummy; systemctl start nginx");
@@ -52,10 +68,17 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   // Ready with the quota that they are shipped with, on a processor as slow as this one.
   std::printf("%s", Do("time dpkg -i /mnt/*.deb > /dev/null").c_str());
   Do("systemctl is-active faultline-agent faultline-collector");
-  // As tests/vm/install says.
+  // As tests/vm/install says; and the collector's watchdog not only after two minutes.
   Do("for s in agent collector injector; do mkdir -p /etc/systemd/system/faultline-$s.service.d; "
-     "printf '[Service]\\nCPUQuota=\\n' > "
-     "/etc/systemd/system/faultline-$s.service.d/emulated.conf; done; systemctl daemon-reload");
+     "printf '[Service]\\nCPUQuota=\\nTimeoutAbortSec=5\\n' > "
+     "/etc/systemd/system/faultline-$s.service.d/emulated.conf; done; "
+     "echo WatchdogSec=20 >> /etc/systemd/system/faultline-collector.service.d/emulated.conf; "
+     "systemctl daemon-reload");
+  // A service that may do nothing is not ready.
+  EXPECT_THAT(Fail("setpriv --reuid faultline-agent --regid faultline-agent --clear-groups "
+                   "--inh-caps=-all --bounding-set=-all env NOTIFY_SOCKET=/run/systemd/notify "
+                   "faultline-agent --node none 2>&1"),
+              HasSubstr("this service may load no BPF program"));
   EXPECT_THAT(Fail("systemctl is-enabled faultline-injector"), HasSubstr("disabled"));
   Fail("systemctl is-active faultline-injector");
   Await("faultline status | grep -q connected");
@@ -73,6 +96,9 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   Do("systemctl restart faultline-injector");
   Do(absl::StrCat(kRoot, "inject cpu.limit --target ", kTarget, " --for 2s --wait cpus=0.25"));
   EXPECT_EQ(Do(kQuota), "max 100000\n");
+  // A device that is plugged in again has its plane as soon as it is up.
+  Do("tc qdisc show dev d0 | grep htb && ip link del d0 && ip link add d0 up type dummy");
+  Await("tc qdisc show dev d0 | grep -q htb");
 
   // Who is killed comes back.
   for (const char* service : {"agent", "collector", "injector"}) {
@@ -81,16 +107,45 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
                        ") -ge 1 ] && systemctl -q is-active faultline-", service));
   }
   Await("faultline status | grep -q connected");
+  const std::string doctor = Do("faultline doctor");
+  EXPECT_THAT(doctor, Not(HasSubstr("FAIL")));
+  std::printf("%s", doctor.c_str());
 
-  // An upgrade ends what is active and keeps what the administrator wrote.
+  // Who hangs is ended by the watchdog; meanwhile the packages of the upgrade are made.
+  Do("systemctl kill --kill-whom=main -s STOP faultline-agent faultline-collector "
+     "faultline-injector");
+  Do(kNewer);
+  for (const char* service : {"agent", "collector", "injector"}) {
+    Await(absl::StrCat("journalctl -u faultline-", service,
+                       " -o cat | grep -q 'Watchdog timeout' && systemctl -q is-active faultline-",
+                       service));
+  }
+  Await("faultline status | grep -q connected");
+
+  // An upgrade ends what is active and keeps what the administrator wrote; what he left alone is
+  // the later version's, and the journal goes on.
   StartLimit();
-  Do("dpkg -i /mnt/faultline*.deb");
+  Do("dpkg --force-confold -i /root/newer/*.deb");
   // Its keeper goes on meanwhile.
   Do("cd /var/lib/dpkg/info && ! grep -qs undo-keeper faultline-injector.preinst && "
      "grep -q 'try-restart .*undo-keeper' faultline-injector.postinst");
   EXPECT_EQ(Do(kQuota), "max 100000\n");
   EXPECT_THAT(Do("cat /etc/faultline/injector.yaml"), HasSubstr("enabled: true"));
+  Do("cd /etc/faultline && grep -q 'a later version' agent.yaml && grep -q 'a later version' "
+     "injector.yaml.dpkg-dist && "
+     "! grep -q 'a later version' injector.yaml");
+  EXPECT_THAT(Do("dpkg-query -W -f '${Version} ' faultline{,-agent,-injector,-collector}"),
+              ContainsRegex("^([^ ]+newer ){4}$"));
   Do("systemctl is-active faultline-agent faultline-collector faultline-injector");
+  EXPECT_THAT(Do(absl::StrCat(kRoot, "faults")), HasSubstr("the injector was stopped"));
+
+  // Where the journal cannot be read, what can still undo stays, and says so.
+  Do("cd /var/lib/faultline/injector && systemctl stop faultline-injector && mkdir /root/journal "
+     "&& mv journal.db* /root/journal && mkdir journal.db");
+  EXPECT_THAT(Fail("dpkg -r faultline-injector 2>&1"),
+              AllOf(HasSubstr("so the package stays"), HasSubstr("journal.db")));
+  Do("cd /var/lib/faultline/injector && rmdir journal.db && mv /root/journal/* . && "
+     "dpkg --configure -a && systemctl reset-failed && systemctl restart faultline-injector");
 
   // Removed while faults are active, with an injector that is ended by force.
   Do(absl::StrCat(kRoot, "inject cpu.limit --target unit:nginx --for 100s cpus=0.25; ", kRoot,
