@@ -168,8 +168,7 @@ int Main(int argc, char** argv) {
   if (const std::string denial = BpfDenial((*sampler)->schema());
       supervisor.there() && !denial.empty()) {
     return CannotStart(absl::StrCat("this service may load no BPF program: ", denial,
-                                    "; its unit is to have AmbientCapabilities=CAP_BPF "
-                                    "CAP_PERFMON"));
+                                    "; `faultline doctor`, as root, says what keeps it from them"));
   }
   WarnOfMemory("--buffer-bytes", options->buffer_bytes, kRestBytes, OwnMemoryMax());
   return Serve(*options, sampler->get(), &signals, &supervisor);

@@ -6,10 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <iostream>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/address.h"
 #include "base/config_file.h"
@@ -49,7 +47,7 @@ absl::Status NameByCertificate(bool named, AgentOptions* options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--node ", options->node, ": the certificate says that this is node ",
                      own->peer.name, "; leave --node out, or `faultline tls node ", options->node,
-                     "` makes another certificate"));
+                     " --ca DIR` makes another certificate"));
   }
   options->node = own->peer.name;
   return absl::OkStatus();
@@ -122,11 +120,11 @@ absl::StatusOr<AgentOptions> ParseAgentOptions(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // What is wrong with a task is no matter of the service: it is printed here.
-    std::ostringstream wrong;
-    const int code = app.exit(error, std::cout, HasTask(app) ? std::cerr : wrong);
-    if (code == 0) return absl::CancelledError();
-    return absl::InvalidArgumentError(absl::StripSuffix(wrong.str(), "\n"));
+    // What is wrong with a task is no matter of the service: it is printed here, as help is.
+    if (error.get_exit_code() == 0 || HasTask(app)) {
+      return app.exit(error) == 0 ? absl::CancelledError() : absl::InvalidArgumentError("");
+    }
+    return absl::InvalidArgumentError(absl::StrCat(error.what(), "; --help says what it takes"));
   }
   absl::Duration parsed;
   if (absl::ParseDuration(interval, &parsed))

@@ -61,7 +61,9 @@ absl::StatusOr<CollectorOptions> ParseCollectorOptions(int argc, const char* con
   } catch (const CLI::CallForVersion& version) {
     return absl::CancelledError(absl::StrCat(version.what(), "\n"));
   } catch (const CLI::ParseError& error) {
-    if (!HasTask(app)) return absl::InvalidArgumentError(error.what());
+    if (!HasTask(app)) {
+      return absl::InvalidArgumentError(absl::StrCat(error.what(), "; --help says what it takes"));
+    }
     // What is wrong with a task is no matter of the service.
     LogError(error.what());
     return absl::InvalidArgumentError("");

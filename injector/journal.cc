@@ -27,7 +27,7 @@ constexpr const char* kSchema =
     " boot_id TEXT NOT NULL,"
     " deadline_boottime_ns INTEGER NOT NULL,"
     " state BLOB NOT NULL);"
-    // `change` is a serialised v1::Change: what was made at the start of the service.
+    // `change` is a serialised v1::Change: what stands until the service is removed.
     "CREATE TABLE IF NOT EXISTS standing ("
     " kind TEXT NOT NULL, object TEXT NOT NULL, change BLOB NOT NULL,"
     " PRIMARY KEY(kind, object));"

@@ -3,12 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
-#include <sstream>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/cgroup_tree.h"
 #include "base/config_file.h"
@@ -187,12 +185,11 @@ absl::StatusOr<InjectorOptions> ParseInjectorOptions(int argc, char** argv) {
     if (!HasConfigFile(app)) options.enabled = true;
     options.undo = options.undo || options.keep;
   } catch (const CLI::ParseError& error) {
-    // What is wrong with a task is no matter of the service: it is printed here.
-    std::ostringstream wrong;
-    const int code = app.exit(error, std::cout, HasTask(app) ? std::cerr : wrong);
-    // CLI11's other codes, from 100 on, say no more than its text.
-    if (code == 0) return absl::CancelledError();
-    return absl::InvalidArgumentError(absl::StripSuffix(wrong.str(), "\n"));
+    // What is wrong with a task is no matter of the service: it is printed here, as help is.
+    if (error.get_exit_code() == 0 || HasTask(app)) {
+      return app.exit(error) == 0 ? absl::CancelledError() : absl::InvalidArgumentError("");
+    }
+    return absl::InvalidArgumentError(absl::StrCat(error.what(), "; --help says what it takes"));
   }
   return options;
 }

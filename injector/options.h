@@ -17,7 +17,8 @@ struct InjectorOptions {
   std::string state_dir = "/var/lib/faultline/injector";
   // The sockets.
   std::string run_dir = "/run/faultline";
-  // Devices that get a standing plane at the start, for faults of the network's rate.
+  // Devices that get a standing plane, at the start or when they come, for faults of the network's
+  // rate.
   std::vector<std::string> plane_devices;
   // Groups that no fault may touch.
   std::vector<std::string> protected_cgroups;

@@ -29,13 +29,16 @@ absl::Status Make(Journal& journal, const std::string& device) {
   return made.status();
 }
 
-bool MakeAndTell(Journal& journal, const std::string& device) {
-  const absl::Status status = Make(journal, device);
-  if (!status.ok()) LogError("no standing plane on ", device, ": ", status.message());
-  return status.ok();
-}
-
 }  // namespace
+
+void Planes::MakeAndTell(Journal& journal, Device* device) {
+  const absl::Status status = Make(journal, device->name);
+  if (status.ok()) {
+    device->site.stands = true;
+  } else {
+    LogError("no standing plane on ", device->name, ": ", status.message());
+  }
+}
 
 Planes::Planes(std::vector<std::string> devices) {
   for (std::string& name : devices) devices_.push_back({std::move(name), {}});
@@ -51,14 +54,17 @@ Planes::Planes(std::vector<std::string> devices) {
 void Planes::SetUp(Journal& journal) {
   // Before, so that a device that comes meanwhile is seen to have changed.
   Look();
-  for (const Device& device : devices_) MakeAndTell(journal, device.name);
+  for (Device& device : devices_) MakeAndTell(journal, &device);
 }
 
 int Planes::events() const { return events_.has_value() ? events_->fd() : -1; }
 
 void Planes::Look() {
   const absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
-  if (!netlink.ok()) return;
+  if (!netlink.ok()) {
+    LogWarning("what became of network devices cannot be looked at: ", netlink.status().message());
+    return;
+  }
   for (Device& device : devices_) {
     PlaneSite now = LookAtPlane(**netlink, device.name);
     device.changed = !(now == device.site);
@@ -74,10 +80,11 @@ bool Planes::Changed() {
 }
 
 void Planes::SetUpChanged(Journal& journal) {
-  for (const Device& device : devices_) {
+  for (Device& device : devices_) {
     if (!device.changed || device.site.stands) continue;
     if (device.site.can.ok()) {
-      if (MakeAndTell(journal, device.name)) LogInfo(device.name, " has its standing plane");
+      MakeAndTell(journal, &device);
+      if (device.site.stands) LogInfo(device.name, " has its standing plane");
     } else {
       LogWarning("no standing plane on ", device.name, ": ", device.site.can.message());
     }

@@ -38,11 +38,12 @@ class Planes {
  private:
   struct Device {
     std::string name;
-    // As it was looked at last, before a plane was made.
+    // As it was looked at last, and what was made of it since.
     PlaneSite site;
     bool changed = false;
   };
   void Look();
+  static void MakeAndTell(Journal& journal, Device* device);
 
   std::vector<Device> devices_;
   std::optional<DeviceEvents> events_;

@@ -151,7 +151,8 @@ absl::Status BpfSource::CreateShared() {
   absl::Status status = cgroup_slots_.Create(BPF_MAP_TYPE_HASH, "cgroup_slots", sizeof(cgroup_key),
                                              sizeof(__u32), room);
   if (absl::IsPermissionDenied(status)) {
-    return absl::PermissionDeniedError(absl::StrCat(kBpfDenied, " (", status.message(), ")"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("BPF needs CAP_BPF and CAP_PERFMON (", status.message(), ")"));
   }
   if (!status.ok()) return status;
   cost_.AddMap("cgroup_slots", {cgroup_slots_.fd(), sizeof(cgroup_key), sizeof(__u32), room});

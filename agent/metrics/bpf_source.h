@@ -11,9 +11,6 @@
 
 namespace faultline {
 
-// Stands in the reason of every column of a process that may use no BPF at all.
-inline constexpr char kBpfDenied[] = "BPF needs CAP_BPF and CAP_PERFMON";
-
 // Takes BpfField and BpfCostField. `cgroups` outlives the source; `entities_at_start` is the state
 // at the call of this function only (Read gets the current one). After Start(), EntityNames of
 // Table::kBpf lists "prog:NAME" and "map:NAME"; maps are those that can get full.

@@ -27,7 +27,7 @@ bool Exhausted(const Metric& metric, size_t choice) {
 
 std::string Sentence(const absl::Status& status) {
   const std::string text = absl::StrReplaceAll(status.message(), {{"\n", " "}});
-  return absl::StrCat(absl::IsPermissionDenied(status) ? "forbidden: " : "", text);
+  return absl::StrCat(absl::IsPermissionDenied(status) ? kForbidden : "", text);
 }
 
 class Chooser {

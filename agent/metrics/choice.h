@@ -14,6 +14,9 @@
 
 namespace faultline {
 
+// In front of a reason: the kernel has it, but not for this process.
+inline constexpr char kForbidden[] = "forbidden: ";
+
 // Who reads which kind of field, by index into the variant Field; null: nobody.
 using SourceByField = std::array<Source*, std::variant_size_v<Field>>;
 

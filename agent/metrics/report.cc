@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "agent/metrics/bpf_source.h"
+#include "agent/metrics/choice.h"
 
 namespace faultline {
 namespace {
@@ -182,12 +183,23 @@ std::vector<std::string> Shortcomings(const v1::Schema& schema) {
 }
 
 std::string BpfDenial(const v1::Schema& schema) {
-  for (const v1::TableSchema& table : schema.tables()) {
-    for (const v1::Column& column : table.columns()) {
-      if (absl::StrContains(column.reason(), kBpfDenied)) return column.reason();
+  std::set<std::string> by_bpf;
+  for (const Metric& metric : Metrics()) {
+    if (std::holds_alternative<BpfField>(metric.fields[0])) {
+      by_bpf.insert(absl::StrCat(TableName(metric.table), ".", metric.column));
     }
   }
-  return "";
+  std::string reason;
+  for (const v1::TableSchema& table : schema.tables()) {
+    for (const v1::Column& column : table.columns()) {
+      if (!by_bpf.contains(absl::StrCat(table.name(), ".", column.name()))) continue;
+      if (column.availability() == v1::AVAILABILITY_AVAILABLE) return "";
+      if (reason.empty() && absl::StrContains(column.reason(), kForbidden)) {
+        reason = column.reason();
+      }
+    }
+  }
+  return reason;
 }
 
 std::string MetricsMarkdown() {

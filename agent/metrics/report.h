@@ -27,7 +27,8 @@ std::string CapabilityTotals(const v1::Schema& schema);
 // that are missing or degraded by it.
 std::vector<std::string> Shortcomings(const v1::Schema& schema);
 
-// Why this process may load no BPF program at all; empty: it may, or this kernel takes none.
+// Why nothing is measured by BPF on a kernel that has it: programs were forbidden to this process
+// and none is attached. Empty: one is, or something else keeps them all away.
 std::string BpfDenial(const v1::Schema& schema);
 
 // The text of docs/metrics.md.

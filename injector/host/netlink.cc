@@ -345,7 +345,7 @@ absl::StatusOr<DeviceEvents> DeviceEvents::Open() {
   DeviceEvents events(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK;
+  address.nl_groups = RTMGRP_LINK | RTMGRP_TC;
   if (events.fd_ < 0 ||
       ::bind(events.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return ErrnoStatus(errno, "listen to what becomes of network devices");

@@ -100,8 +100,9 @@ class Netlink {
   std::unique_ptr<nl_sock, Closer> socket_;
 };
 
-// That a network device came or went, is up or down: the kernel's notices (RTNLGRP_LINK) in the
-// network namespace of the thread that opens it. One thread at a time.
+// That a network device came or went, is up or down, or has another qdisc: the kernel's notices
+// (RTNLGRP_LINK, RTNLGRP_TC) in the network namespace of the thread that opens it. One thread at a
+// time.
 class DeviceEvents {
  public:
   static absl::StatusOr<DeviceEvents> Open();

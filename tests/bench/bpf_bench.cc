@@ -318,7 +318,7 @@ Figure Unreached(const std::vector<Round>& rounds, const std::set<std::string>& 
 
 }  // namespace
 
-absl::StatusOr<Figures> BenchBpf(const BenchPlace& place) {
+absl::Status BenchBpf(const BenchPlace& place, Figures* figures) {
   MountTracefs();
   // The switch holds as long as the descriptor, and cannot stay behind.
   const int stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
@@ -337,17 +337,16 @@ absl::StatusOr<Figures> BenchBpf(const BenchPlace& place) {
   for (const Round& round : rounds) {
     for (const auto& entry : round.load.ours) names.insert(entry.first);
   }
-  Figures figures;
   for (const std::string& name : names) {
     Figure figure = ProgramFigure(rounds, name);
     if (name == "tasks_visit") {
       figure.peer = "read of /proc/PID/stat";
       figure.peer_value = Median(proc_stat);
     }
-    figures.push_back(std::move(figure));
+    figures->push_back(std::move(figure));
   }
-  figures.push_back(Unreached(rounds, names));
-  return figures;
+  figures->push_back(Unreached(rounds, names));
+  return absl::OkStatus();
 }
 
 }  // namespace faultline

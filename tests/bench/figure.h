@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 
 namespace faultline {
 
@@ -36,16 +36,16 @@ struct BenchPlace {
   std::string temp;
 };
 
-// Each tells on stderr what it does and leaves nothing behind; all but the last run for at most two
-// minutes.
+// Each tells on stderr what it does, appends what it measured, whether or not it comes to its end,
+// and leaves nothing behind; all but the last run for at most two minutes.
 // CPU and memory of the agent at 1 Hz beside prometheus-node-exporter scraped at 1 Hz.
-absl::StatusOr<Figures> BenchAgent(const BenchPlace& place);
+absl::Status BenchAgent(const BenchPlace& place, Figures* figures);
 // ns per event of every BPF program of the agent beside programs of libbpf-tools.
-absl::StatusOr<Figures> BenchBpf(const BenchPlace& place);
+absl::Status BenchBpf(const BenchPlace& place, Figures* figures);
 // Time from Start to acked and from the deadline to undone, over 200 faults of each kind.
-absl::StatusOr<Figures> BenchInjector(const BenchPlace& place);
+absl::Status BenchInjector(const BenchPlace& place, Figures* figures);
 // The packages in guests: from boot to sample, sizes, memory, deadlines, kills and power cuts.
-absl::StatusOr<Figures> BenchMachines(const BenchPlace& place);
+absl::Status BenchMachines(const BenchPlace& place, Figures* figures);
 
 // The value below which `share` (0 to 1) of `values` lie; 0 for none.
 double Quantile(std::vector<double> values, double share);

@@ -139,7 +139,7 @@ absl::Status RunKind(v1::Faults::Stub* stub, const std::string& cgroup, const Ki
 
 }  // namespace
 
-absl::StatusOr<Figures> BenchInjector(const BenchPlace& place) {
+absl::Status BenchInjector(const BenchPlace& place, Figures* figures) {
   absl::StatusOr<std::unique_ptr<TestCgroup>> target = TestCgroup::Create("bench");
   if (!target.ok()) return target.status();
   const absl::StatusOr<pid_t> sleeper = (*target)->Spawn([] { return ::pause(); });
@@ -156,12 +156,11 @@ absl::StatusOr<Figures> BenchInjector(const BenchPlace& place) {
   }
   const auto stub = v1::Faults::NewStub(
       grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()));
-  Figures figures;
   for (const Kind& kind : Kinds()) {
-    const absl::Status status = RunKind(stub.get(), (*target)->path(), kind, &figures);
+    absl::Status status = RunKind(stub.get(), (*target)->path(), kind, figures);
     if (!status.ok()) return status;
   }
-  return figures;
+  return absl::OkStatus();
 }
 
 }  // namespace faultline

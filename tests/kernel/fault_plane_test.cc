@@ -3,6 +3,8 @@
 // The devices that are to have a standing plane get it whenever they come, by the kernel's own
 // list of queueing disciplines, and what has none is refused in words that say what to do.
 #include "absl/strings/match.h"
+#include "bpf/fault.h"
+#include "injector/host/netlink.h"
 #include "tests/kernel/fault_network.h"
 
 namespace faultline {
@@ -29,7 +31,7 @@ class PlaneDevice : public NetFaultTest {
   }
   static bool HasPlane(const std::string& device) {
     return absl::StrContains(QdiscDigest({static_cast<int>(if_nametoindex(device.c_str()))}),
-                             " htb ");
+                             absl::StrCat(" htb ", FAULT_PLANE_HANDLE));
   }
   // Whether it has one within three seconds.
   static bool GetsPlane(const std::string& device) {
@@ -56,7 +58,9 @@ TEST_F(PlaneDevice, GetsItsPlaneWheneverItComes) {
   EXPECT_EQ(RateInfo().availability(), v1::AVAILABILITY_MISSING);
   for (const char* round : {"first", "again"}) {
     SCOPED_TRACE(round);
-    EXPECT_FALSE(injector_.Inject(Rate(absl::StrCat(round, "-too-soon"), kLate)).ok());
+    const absl::Status too_soon =
+        injector_.Inject(Rate(absl::StrCat(round, "-too-soon"), kLate)).status();
+    EXPECT_EQ(too_soon.message(), "there is no network device fllate0");
     ASSERT_TRUE(network_->AddPair(kLate, "fllate1").ok());
     SleepMs(300);
     // Which root the kernel will give it shows when it is up.
@@ -86,6 +90,23 @@ TEST_F(PlaneDevice, GetsItsPlaneWheneverItComes) {
   RestartAsBefore();
   EXPECT_FALSE(HasPlane(kLate));
   ASSERT_TRUE(TestNetwork::Remove(kLate).ok());
+}
+
+// Somebody's own root is left alone while it stands, and not waited for in vain.
+TEST_F(PlaneDevice, GetsItsPlaneWhenSomebodysOwnRootIsGone) {
+  constexpr std::uint32_t kForeign = 0x10000;
+  RestartWith({});
+  std::unique_ptr<Netlink> netlink = Netlink::Open().value();
+  const NetDevice device = netlink->Device(TestNetwork::kHereDevice).value();
+  ASSERT_EQ(netlink->AddHtbRoot(device, kForeign, 0), absl::OkStatus());
+  RestartWith({TestNetwork::kHereDevice});
+  SleepMs(300);
+  EXPECT_FALSE(HasPlane(TestNetwork::kHereDevice));
+  EXPECT_TRUE(absl::StrContains(RateInfo().reason(), "a root qdisc of somebody's own"))
+      << RateInfo().reason();
+  ASSERT_EQ(netlink->DeleteRoot(device.index, kForeign), absl::OkStatus());
+  EXPECT_TRUE(GetsPlane(TestNetwork::kHereDevice));
+  EXPECT_EQ(RateInfo().availability(), v1::AVAILABILITY_AVAILABLE) << RateInfo().reason();
 }
 
 // What is refused in any case is not offered as "degraded".

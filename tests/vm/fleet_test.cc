@@ -109,6 +109,10 @@ void FleetTest::ExpectCertificatesDecide() {
   AwaitLog(*store_, "faultline-collector", "faultline tls init");
   edge_->Fail("systemctl start faultline-agent");
   AwaitLog(*edge_, "faultline-agent", "faultline tls");
+  for (Machine* machine : {store_, edge_}) {
+    EXPECT_THAT(machine->Do("journalctl FAULTLINE_EVENT=cannot_start -o cat"),
+                HasSubstr("faultline tls"));
+  }
   EXPECT_THAT(edge_->Fail("faultline --collector store:4640 status 2>&1"),
               HasSubstr("faultline tls"));
 

@@ -10,11 +10,12 @@
 //   guest_faults closed REASON ID...             fails unless each of these faults has ended with a
 //                                                reason that begins with REASON, and none is active
 //   guest_faults kills COUNT SEED DIGEST         COUNT kills with six faults acked, and one for
-//                                                every three while they are started; per kill a
-//                                                line "kill AFTER ACTIVE SECONDS": when, in ms
-//                                                after the first Start, with how many faults acked,
-//                                                and how long until the script DIGEST printed again
-//                                                what it had before
+//                                                every three at a moment of their start; per kill
+//                                                a line "kill all|start AFTER ACTIVE SECONDS":
+//                                                which of the two, when, in ms after the first
+//                                                Start, with how many faults acked, and how long
+//                                                until the script DIGEST printed again what it had
+//                                                before
 //   guest_faults deadlines live|killed|frozen TRIALS
 //                                                per effect a line "deadline KIND MS": its end
 //                                                after the fault's deadline, negative if before
@@ -224,7 +225,10 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
       ++acked;
     }
   });
-  if (all_acked) starter.join();
+  if (all_acked) {
+    starter.join();
+    if (acked != static_cast<int>(SixOrders().size())) Give("not every fault was taken");
+  }
   SleepNs(all_acked ? after_ns : begin_ns + after_ns - NowNs());
   Injector::Signal(SIGKILL);
   const std::int64_t killed_ns = NowNs();
@@ -243,8 +247,8 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
     now = Digest(script);
   } while (now != base && looked_ns < killed_ns + kPatienceNs);
   if (!all_acked) starter.join();
-  std::printf("kill %.0f %d %.2f\n", Ms(killed_ns - begin_ns), active,
-              Ms(looked_ns - killed_ns) / 1e3);
+  std::printf("kill %s %.0f %d %.2f\n", all_acked ? "all" : "start", Ms(killed_ns - begin_ns),
+              active, Ms(looked_ns - killed_ns) / 1e3);
   std::fflush(stdout);
   if (now != base) std::printf("before:\n%s\nafter:\n%s\n", base.c_str(), now.c_str());
   injector.Connect();

@@ -74,11 +74,18 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
      "/etc/systemd/system/faultline-$s.service.d/emulated.conf; done; "
      "echo WatchdogSec=20 >> /etc/systemd/system/faultline-collector.service.d/emulated.conf; "
      "systemctl daemon-reload");
-  // A service that may do nothing is not ready.
-  EXPECT_THAT(Fail("setpriv --reuid faultline-agent --regid faultline-agent --clear-groups "
-                   "--inh-caps=-all --bounding-set=-all env NOTIFY_SOCKET=/run/systemd/notify "
-                   "faultline-agent --node none 2>&1"),
-              HasSubstr("this service may load no BPF program"));
+  // A service that may do nothing, or not enough, is not ready.
+  for (const char* capabilities : {"--inh-caps=-all --bounding-set=-all",
+                                   "--inh-caps=-all,+bpf --ambient-caps=-all,+bpf "
+                                   "--bounding-set=-all,+bpf"}) {
+    EXPECT_THAT(Fail(absl::StrCat("setpriv --reuid faultline-agent --regid faultline-agent "
+                                  "--clear-groups ",
+                                  capabilities,
+                                  " env NOTIFY_SOCKET=/run/systemd/notify timeout 60 "
+                                  "faultline-agent --node none 2>&1")),
+                HasSubstr("this service may load no BPF program"))
+        << capabilities;
+  }
   EXPECT_THAT(Fail("systemctl is-enabled faultline-injector"), HasSubstr("disabled"));
   Fail("systemctl is-active faultline-injector");
   Await("faultline status | grep -q connected");

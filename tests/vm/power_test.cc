@@ -38,10 +38,10 @@ TEST_F(PowerTest, Cut_TheJournalIsClosedAtBoot) {
     ASSERT_TRUE(machine->guest().Start().ok());
     if (without) {
       Await("[ $(systemctl show -P ExecMainExitTimestampMonotonic faultline-undo-boot) != 0 ]");
-      const std::string said = Do("journalctl -b -u faultline-undo-boot -o cat");
+      const std::string said = Do("journalctl --sync; journalctl -b -u faultline-undo-boot -o cat");
       for (const auto id : absl::StrSplit(ids, ' ')) {
-        EXPECT_THAT(said, ContainsRegex(
-                              absl::StrCat(absl::StripAsciiWhitespace(id), " .* undone, reboot")));
+        EXPECT_THAT(said, ContainsRegex(absl::StrCat(absl::StripAsciiWhitespace(id),
+                                                     " [^\n]* undone, reboot")));
       }
       Fail("systemctl -q is-active faultline-injector");
       Do("systemctl enable --now faultline-injector 2> /dev/null; sync");

@@ -133,14 +133,24 @@ TEST(Shortcomings, OneSentencePerReason_WithAsManyNamesAsALineHolds) {
 }
 
 TEST(BpfDenial, IsTheReasonOfWhoMayLoadNothing) {
+  std::vector<const Metric*> by_bpf;
+  for (const Metric& metric : Metrics()) {
+    if (metric.table == Table::kCgroup && std::holds_alternative<BpfField>(metric.fields[0])) {
+      by_bpf.push_back(&metric);
+    }
+  }
+  ASSERT_GE(by_bpf.size(), 3U);
   v1::Schema schema;
   v1::TableSchema* const table = schema.add_tables();
-  AddMissing(table, "a", "this kernel has no type information");
-  AddMissing(table, "b", "forbidden: hardware counters");
+  table->set_name(TableName(Table::kCgroup));
+  AddMissing(table, by_bpf[0]->column, "this kernel has no such hook");
+  AddMissing(table, "not_by_bpf", "forbidden: hardware counters");
   EXPECT_EQ(BpfDenial(schema), "");
-  const std::string denied = "forbidden: BPF needs CAP_BPF and CAP_PERFMON (errno 1)";
-  AddMissing(table, "c", denied);
-  EXPECT_EQ(BpfDenial(schema), denied);
+  AddMissing(table, by_bpf[1]->column, "forbidden: load: Operation not permitted");
+  EXPECT_EQ(BpfDenial(schema), "forbidden: load: Operation not permitted");
+  AddMissing(table, by_bpf[2]->column, "");
+  table->mutable_columns(3)->set_availability(v1::AVAILABILITY_AVAILABLE);
+  EXPECT_EQ(BpfDenial(schema), "");
 }
 
 }  // namespace
