@@ -60,6 +60,8 @@ void Planes::SetUp(Journal& journal) {
 int Planes::events() const { return events_.has_value() ? events_->fd() : -1; }
 
 void Planes::Look() {
+  // Nor a warning for a host, or a task like --undo, that has none.
+  if (devices_.empty()) return;
   const absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
   if (!netlink.ok()) {
     LogWarning("what became of network devices cannot be looked at: ", netlink.status().message());
