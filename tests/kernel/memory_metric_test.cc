@@ -135,7 +135,8 @@ TEST_F(MemoryMetric, DirectReclaimIsTimedForTheTaskThatIsHeldUp) {
   meter_->Read();
   EXPECT_EQ(meter_->Observed("memory_reclaim_direct_ns", idle_->path())->count, 0U);
   if (getenv("FAULTLINE_WHOLE_MACHINE") == nullptr) {
-    GTEST_SKIP() << "would drive this machine out of memory (set FAULTLINE_WHOLE_MACHINE)";
+    GTEST_SKIP() << "would drive this machine out of memory (set FAULTLINE_WHOLE_MACHINE); "
+                    "tests/vm/host_test.cc runs it in a guest, with --long";
   }
   ASSERT_TRUE(Limit(tight_.get(), 1LL << 40));
   const std::int64_t total = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
