@@ -95,6 +95,9 @@ int Serve(const AgentOptions& options, Sampler* sampler, sigset_t* signals,
       [&injector](const v1::Command& command) { return injector.Call(command); }, *credentials,
       [&certificate] {
         if (certificate.has_value()) certificate->Look(absl::Now());
+      },
+      [&injector](std::int64_t ttl_ns, const std::string& collector) {
+        injector.Renew(ttl_ns, collector);
       });
   injector.Start([&uplink](const v1::FaultState& state) { uplink.Tell(state); });
   // So that the first tick knows of an injector that is there.

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
@@ -85,6 +86,20 @@ std::string CheckInjectorAddress(const std::string& address) {
   return Refusal(address,
                  "an injector listens on a Unix socket only; write unix:/PATH, e.g. "
                  "unix:/run/faultline/agent.sock");
+}
+
+std::string NumericPeer(const std::string& peer) {
+  if (absl::StartsWith(peer, kUnix)) return peer;
+  if (absl::StartsWith(peer, "ipv4:")) return peer.substr(5);
+  if (!absl::StartsWith(peer, "ipv6:")) return "";
+  std::string text = absl::StrReplaceAll(peer.substr(5), {{"%5B", "["}, {"%5D", "]"}});
+  // A zone names a device of this host, which is no part of the address.
+  const size_t zone = text.find('%');
+  const size_t end = text.find(']');
+  if (zone != std::string::npos && end != std::string::npos && zone < end) {
+    text.erase(zone, end - zone);
+  }
+  return text;
 }
 
 }  // namespace faultline

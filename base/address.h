@@ -15,6 +15,11 @@ std::string CheckDialAddress(const std::string& address);
 // The same to listen on, where port 0 lets the system choose.
 std::string CheckListenAddress(const std::string& address);
 
+// What gRPC calls the other end of a call ("ipv4:10.0.0.7:7443", "ipv6:%5Bfd00::7%5D:7443",
+// "unix:/PATH") as addresses are written: "10.0.0.7:7443", "[fd00::7]:7443", "unix:/PATH". Empty:
+// it is of another kind.
+std::string NumericPeer(const std::string& peer);
+
 // Of an injector, which is never on the network: unix:/PATH.
 std::string CheckInjectorAddress(const std::string& address);
 

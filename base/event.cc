@@ -85,12 +85,22 @@ constexpr std::array kEventKinds{
         "The state of before is not back yet; it is tried again, and this says what is left."},
     EventKind{Event::kInjectorEnded, "injector_ended", "f84c83e21d5d4731f328f2b3c66ffeb6",
               Severity::kError, "injector", "FAULTLINE_PID",
-              "The injector let a deadline pass and was ended by its keeper, which undoes now."},
+              "The injector let a deadline or the end of its lease pass and was ended by its "
+              "keeper, which "
+              "undoes now."},
     EventKind{Event::kHalted, "halted", "4cda7ea0b3b145e3abe93b655fd8087b", Severity::kWarning,
               "injector", "FAULTLINE_REASON FAULTLINE_COUNT",
-              "Every fault was ended, that many, and new ones are refused."},
+              "Every fault is ended, that many, and new ones are refused."},
     EventKind{Event::kReleased, "released", "6c9355015b584f3ca0104d7699b4b4df", Severity::kWarning,
               "injector", "", "Root has lifted the halt."},
+    EventKind{Event::kStopCondition, "stop_condition", "b09ce5bed34d46b98d1bb2269acaeb32",
+              Severity::kWarning, "injector", "FAULTLINE_REASON FAULTLINE_COUNT",
+              "This host's owner wants no faults while it is so: that many were ended, and none "
+              "begins until it is over."},
+    EventKind{Event::kLeaseLost, "lease_lost", "91b96398ef2c4e45b5ddc097ddef95bb",
+              Severity::kWarning, "injector", "FAULTLINE_COUNT",
+              "The collector was not heard of for too long: the faults that came through it, that "
+              "many, were ended."},
     EventKind{Event::kCollectorReady, "collector_ready", "5f86e8e843334ca9af0ef9f26282b64b",
               Severity::kInfo, "collector", "FAULTLINE_ADDRESS",
               "The store is open and the address taken."},

@@ -39,6 +39,8 @@ enum class Event : std::uint8_t {
   kInjectorEnded,
   kHalted,
   kReleased,
+  kStopCondition,
+  kLeaseLost,
   kCollectorReady,
   kNodeConnected,
   kNodeDisconnected,

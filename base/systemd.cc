@@ -3,8 +3,6 @@
 
 #include <systemd/sd-daemon.h>
 
-#include <string>
-
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -12,14 +10,11 @@
 namespace faultline {
 namespace {
 
-// systemd's private D-Bus socket, which systemctl uses as well when root calls it.
-constexpr char kPrivateSocket[] = "unix:path=/run/systemd/private";
-
-SystemdBus Direct() {
+SystemdBus Direct(const std::string& address) {
   sd_bus* made = nullptr;
   if (sd_bus_new(&made) < 0) return nullptr;
   SystemdBus bus(made);
-  if (sd_bus_set_address(made, kPrivateSocket) < 0 || sd_bus_start(made) < 0) return nullptr;
+  if (sd_bus_set_address(made, address.c_str()) < 0 || sd_bus_start(made) < 0) return nullptr;
   return bus;
 }
 
@@ -44,8 +39,8 @@ absl::Status AwaitReady(sd_bus* bus, absl::Duration timeout) {
 
 bool SystemdRuns() { return sd_booted() > 0; }
 
-absl::StatusOr<SystemdBus> ConnectSystemd(absl::Duration timeout) {
-  SystemdBus bus = Direct();
+absl::StatusOr<SystemdBus> ConnectSystemd(absl::Duration timeout, const std::string& address) {
+  SystemdBus bus = Direct(address);
   if (bus == nullptr) {
     sd_bus* opened = nullptr;
     const int result = sd_bus_open_system(&opened);
@@ -61,6 +56,7 @@ absl::StatusOr<SystemdBus> ConnectSystemd(absl::Duration timeout) {
 
 absl::Status SystemdStatus(int result, sd_bus_error* error, absl::string_view what) {
   absl::Status status = result < 0 ? ErrnoStatus(-result, what) : absl::OkStatus();
+  if (error == nullptr) return status;
   if (result < 0 && error->message != nullptr) {
     const bool no_unit = sd_bus_error_has_name(error, "org.freedesktop.systemd1.NoSuchUnit") > 0;
     status = absl::Status(no_unit ? absl::StatusCode::kNotFound : status.code(),

@@ -72,4 +72,31 @@ static __always_inline struct cgroup *sock_cgroup(bool typed, const struct sock 
 	return value & 1 ? NULL : (struct cgroup *)(value & ~3ULL);
 }
 
+/*
+ * cfs_rq.h_nr_running counted the tasks of a run queue and of those below that want to run until
+ * 6.14, c2a295bffeaf ("sched/fair: Add new cfs_rq.h_nr_runnable"): since 6.12 tasks stay in it for
+ * a while when they sleep.
+ */
+struct cfs_rq___new {
+	unsigned int h_nr_runnable;
+} __attribute__((preserve_access_index));
+
+static __always_inline unsigned int queue_runnable(struct cfs_rq *queue)
+{
+	struct cfs_rq___new *new = (void *)queue;
+
+	if (bpf_core_field_exists(new->h_nr_runnable))
+		return BPF_CORE_READ(new, h_nr_runnable);
+	return BPF_CORE_READ(queue, h_nr_running);
+}
+
+/*
+ * cfs_rq.throttled was an int until 6.18, fe8d238e646e ("sched/fair: Propagate load for throttled
+ * cfs_rq"), and is a bit since.
+ */
+static __always_inline bool queue_throttled(struct cfs_rq *queue)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED(queue, throttled);
+}
+
 #endif

@@ -45,6 +45,7 @@ struct packet {
 	__u8 family;
 	__u8 protocol;
 	bool has_ports;
+	bool fragment; /* a later one, whose ports are in the first */
 };
 
 static __always_inline bool load(struct __sk_buff *skb, __u32 offset, void *to, __u32 size)
@@ -75,7 +76,9 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, bool egress, struc
 	p->protocol = ip.protocol;
 	p->remote[0] = egress ? ip.daddr : ip.saddr;
 	/* Ports are in the first fragment only; the others match by address and protocol. */
-	if (!(ip.frag_off & bpf_htons(0x1fff)))
+	if (ip.frag_off & bpf_htons(0x1fff))
+		p->fragment = true;
+	else
 		parse_ports(skb, ip.ihl * 4, p);
 	return true;
 }
@@ -107,6 +110,7 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, bool egress, struc
 		next = header[0];
 		if (fragment && ((header[2] << 8 | header[3]) & 0xfff8)) {
 			p->protocol = next;
+			p->fragment = true;
 			return true;
 		}
 		offset += fragment ? 8 : (header[1] + 1) * 8;
@@ -117,8 +121,9 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, bool egress, struc
 	return true;
 }
 
+/* `fragments`: a later fragment agrees with any port. */
 static __always_inline bool agrees(const volatile struct fault_filter *filter,
-				   const struct packet *p)
+				   const struct packet *p, bool fragments)
 {
 	int i;
 
@@ -133,7 +138,7 @@ static __always_inline bool agrees(const volatile struct fault_filter *filter,
 	if (!filter->port_last)
 		return true;
 	if (!p->has_ports)
-		return false;
+		return fragments && p->fragment;
 	for (i = 0; i < 2; i++) {
 		if (p->port[i] >= filter->port_first && p->port[i] <= filter->port_last)
 			return true;
@@ -141,27 +146,47 @@ static __always_inline bool agrees(const volatile struct fault_filter *filter,
 	return false;
 }
 
-/* Whether any filter takes the packet; a fault without filters takes all. */
+static __always_inline bool parse(struct __sk_buff *skb, bool egress, struct packet *p)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return parse_ipv4(skb, egress, p);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6(skb, egress, p);
+	return false;
+}
+
+/* Whether the packet is of a peer that no fault may meet. In doubt it is. */
+static __always_inline bool exempt(const struct packet *p)
+{
+	__u32 i;
+
+	for (i = 0; i < FAULT_EXEMPT; i++) {
+		if (i >= rule.exempt_count)
+			return false;
+		if (agrees(&rule.exempt[i], p, true))
+			return true;
+	}
+	return false;
+}
+
+/* Whether any filter takes the packet, and none exempts it; without filters a fault takes all. */
 static __always_inline bool matches(struct __sk_buff *skb, bool egress)
 {
 	struct packet p = {};
 	__u32 i;
 
+	if (!rule.filter_count && !rule.exempt_count)
+		return true;
+	if (!parse(skb, egress, &p))
+		return !rule.filter_count;
+	if (exempt(&p))
+		return false;
 	if (!rule.filter_count)
 		return true;
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		if (!parse_ipv4(skb, egress, &p))
-			return false;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		if (!parse_ipv6(skb, egress, &p))
-			return false;
-	} else {
-		return false;
-	}
 	for (i = 0; i < FAULT_FILTERS; i++) {
 		if (i >= rule.filter_count)
 			return false;
-		if (agrees(&rule.filters[i], &p))
+		if (agrees(&rule.filters[i], &p, false))
 			return true;
 	}
 	return false;

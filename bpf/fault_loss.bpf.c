@@ -7,7 +7,8 @@
  *             TCP is told and sends again at once.
  *  loss_mark  cgroup_skb/egress, for kernels before 6.6: steers into the sink class of the standing
  *             plane, which loses what it gets.
- * The n-th matching buffer meets the n-th draw of the seed, so a fault can be repeated.
+ * The n-th matching buffer meets the n-th draw of the seed, so a fault can be repeated; a shape
+ * moves the bound that the draw is held against.
  */
 #include "fault.bpf.h"
 
@@ -36,7 +37,7 @@ struct {
 	__type(value, __u32);
 } fault_cgroup SEC(".maps");
 
-static __always_inline bool drawn(void)
+static __always_inline bool drawn(__u64 loss_ppm)
 {
 	struct fault_sequence *sequence;
 	__u32 key = 0;
@@ -48,16 +49,18 @@ static __always_inline bool drawn(void)
 	bpf_spin_lock(&sequence->lock);
 	n = sequence->next++;
 	bpf_spin_unlock(&sequence->lock);
-	return fault_draw(rule.seed, n) < rule.loss_ppm;
+	return fault_draw(rule.seed, n) < loss_ppm;
 }
 
 static __always_inline bool lost(struct __sk_buff *skb, bool egress)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 level = fault_level(&rule, now);
 
-	if (now > rule.deadline_ns || !matches(skb, egress))
+	/* Between two pulses there is no fault: nothing is drawn for, nothing is counted. */
+	if (now > rule.deadline_ns || !level || !matches(skb, egress))
 		return false;
-	if (!drawn()) {
+	if (!drawn(rule.loss_ppm * level / FAULT_FULL)) {
 		count_pass(skb);
 		return false;
 	}

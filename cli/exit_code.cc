@@ -25,6 +25,7 @@ ExitCode ExitCodeOf(const absl::Status& status) {
       return kExitDenied;
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kUnimplemented:
+    case absl::StatusCode::kResourceExhausted:
       return kExitPrecondition;
     case absl::StatusCode::kDeadlineExceeded:
       return kExitTimeout;
@@ -167,6 +168,7 @@ bool IsUnreached(const absl::Status& status) {
 absl::Status Outcome(const v1::FaultState& fault, bool interrupted) {
   switch (fault.phase()) {
     case v1::PHASE_REFUSED:
+      if (interrupted) return absl::CancelledError("interrupted; the fault has not begun");
       return absl::FailedPreconditionError("refused: " + fault.reason());
     case v1::PHASE_FAILED:
       return absl::InternalError("failed: " + fault.reason());

@@ -27,8 +27,8 @@ enum ExitCode : std::uint8_t {
 
 // Of a fault whose injector has died; ends a sentence.
 constexpr absl::string_view kLeftByTheDead =
-    "what an injector that died left is undone when it is started again, or by "
-    "`faultline-injector --undo` on that host";
+    "what an injector that died left is undone by its keeper at once, or when it is started again, "
+    "or by `faultline-injector --undo` on that host";
 
 ExitCode ExitCodeOf(const absl::Status& status);
 

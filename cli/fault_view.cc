@@ -3,11 +3,14 @@
 
 #include <array>
 #include <cmath>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "cli/parse.h"
+#include "cli/timing.h"
 #include "cli/words.h"
 
 namespace faultline::cli {
@@ -37,6 +40,12 @@ std::string TypeCell(const v1::FaultState& fault) {
 
 std::string PrimaryDose(const v1::FaultState& fault) {
   return fault.dose().empty() ? "-" : DoseText(fault.dose(0));
+}
+
+std::vector<std::string> Shapes(const v1::FaultInfo& info) {
+  std::vector<std::string> shapes{"constant"};
+  shapes.insert(shapes.end(), info.shapes().begin(), info.shapes().end());
+  return shapes;
 }
 
 std::string Bound(double value, absl::string_view unit) { return AmountText(value, unit); }
@@ -74,21 +83,45 @@ Table FaultsTable(const Terminal& terminal, const FaultList& faults) {
   for (const v1::FaultState& fault : faults) {
     table.Add({fault.spec().id(), TypeCell(fault), TargetText(fault.spec().target()),
                fault.node().empty() ? "-" : fault.node(), PhaseCell(terminal, fault),
-               ClockText(fault.edges().acked().realtime_ns()),
+               IsToCome(fault) ? absl::StrCat("at ", ClockText(StartRealtime(fault)))
+                               : ClockText(fault.edges().acked().realtime_ns()),
                DurationText(fault.spec().duration_ns()), PrimaryDose(fault), fault.reason()});
   }
   return table;
 }
 
 Table TypesTable(const v1::Capabilities& capabilities) {
-  Table table({"TYPE", "STATE", "TARGETS", "WHAT IT DOES"});
+  Table table({"TYPE", "STATE", "TARGETS", "SHAPES", "WHAT IT DOES"});
   for (const v1::FaultInfo& info : capabilities.faults()) {
     std::string meaning = info.meaning();
     if (!info.reason().empty()) absl::StrAppend(&meaning, " [", info.reason(), "]");
     table.Add({info.type(), std::string(AvailabilityWord(info.availability())),
-               absl::StrJoin(info.targets(), ", "), meaning});
+               absl::StrJoin(info.targets(), ", "), absl::StrJoin(Shapes(info), ", "), meaning});
   }
   return table;
+}
+
+std::string AllowedText(const v1::Limits& limits) {
+  if (limits.max_faults() == 0) return "";
+  return absl::StrCat("at most ", limits.max_faults(), " faults at a time, ",
+                      DurationText(limits.max_duration_ns()), " each, ", limits.max_hour_share(),
+                      " % of any hour together");
+}
+
+std::string LimitsText(const v1::Limits& limits) {
+  if (limits.max_faults() == 0) return "";
+  std::string text = absl::StrCat("limits: ", AllowedText(limits), "\n");
+  const auto add = [&text](absl::string_view what, const auto& list, absl::string_view between) {
+    if (!list.empty()) absl::StrAppend(&text, what, absl::StrJoin(list, between), "\n");
+  };
+  add("protected: ", limits.protected_(), ", ");
+  add("no network fault meets: ", limits.exempt(), ", ");
+  add("every fault ends when: ", limits.stop_when(), "; ");
+  absl::StrAppend(&text, limits.autonomous()
+                             ? "faults that came through the collector go on without it\n"
+                             : "faults that came through the collector end within 15 s of its "
+                               "loss\n");
+  return text;
 }
 
 std::string TypeHelp(const Terminal& terminal, const v1::FaultInfo& info) {
@@ -97,7 +130,8 @@ std::string TypeHelp(const Terminal& terminal, const v1::FaultInfo& info) {
                    AvailabilityCell(terminal, info.availability()), " on this node");
   if (!info.reason().empty()) absl::StrAppend(&text, ": ", info.reason());
   absl::StrAppend(&text, "\ntargets: ", absl::StrJoin(info.targets(), ", "),
-                  info.peers() ? "; takes --peer" : "", "\ndose: ", info.dose(), "\n");
+                  info.peers() ? "; takes --peer" : "",
+                  "\nshapes: ", absl::StrJoin(Shapes(info), ", "), "\ndose: ", info.dose(), "\n");
   if (!info.symptoms().empty()) {
     absl::StrAppend(&text, "shows in: ", absl::StrJoin(info.symptoms(), ", "), "\n");
   }
@@ -112,6 +146,7 @@ std::string FaultLine(const Terminal& terminal, const v1::FaultState& fault) {
   std::string line =
       absl::StrCat(fault.spec().id(), "  ", TypeCell(fault), "  ",
                    TargetText(fault.spec().target()), "  ", PhaseCell(terminal, fault));
+  if (IsToCome(fault)) absl::StrAppend(&line, ", begins at ", ClockText(StartRealtime(fault)));
   if (!fault.dose().empty()) absl::StrAppend(&line, "  ", DoseText(fault.dose(0)));
   if (!fault.reason().empty()) absl::StrAppend(&line, "  ", fault.reason());
   return line;
@@ -146,7 +181,11 @@ std::string PlanText(const v1::Plan& plan) {
     absl::StrAppend(&text, change.kind(), " ", change.object());
     if (!change.attribute().empty()) absl::StrAppend(&text, " ", change.attribute());
     absl::StrAppend(&text, ": ", change.before().empty() ? "(none)" : change.before(), " -> ",
-                    change.after().empty() ? "(none)" : change.after(), "\n");
+                    change.after().empty() ? "(none)" : change.after());
+    if (!change.steps().empty()) {
+      absl::StrAppend(&text, " in ", change.steps_size() + 1, " steps from ", change.steps(0));
+    }
+    text += "\n";
   }
   for (const std::string& note : plan.notes()) absl::StrAppend(&text, "note: ", note, "\n");
   return text;

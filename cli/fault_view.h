@@ -16,6 +16,10 @@ using FaultList = google::protobuf::RepeatedPtrField<v1::FaultState>;
 Table FaultsTable(const Terminal& terminal, const FaultList& faults);
 // One row per type: availability with its reason, targets, what it does.
 Table TypesTable(const v1::Capabilities& capabilities);
+// What the node's owner allows, a few lines; empty from an injector that does not tell.
+std::string LimitsText(const v1::Limits& limits);
+// The same in half a sentence: "at most 4 faults at a time, 60 min each, 50 % of any hour".
+std::string AllowedText(const v1::Limits& limits);
 // What a type does and every parameter with its bounds: the help text of its row.
 std::string TypeHelp(const Terminal& terminal, const v1::FaultInfo& info);
 

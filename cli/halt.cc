@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `faultline halt`: ends every fault and refuses new ones.
+// `faultline halt`: ends every fault, those too that are only scheduled, and refuses new ones. It
+// reaches every node through the collector, or on a node its injector, without any network.
+#include <algorithm>
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
@@ -39,7 +41,8 @@ absl::StatusOr<Told> CountTold(const Globals& globals, Client& client, const Hal
 absl::Status NotAll(bool nobody) {
   return absl::UnavailableError(absl::StrCat(
       nobody ? "nobody could be told, so nothing is halted" : "not every node could be told",
-      "; a fault of an injector that lives ends at its deadline, ", kLeftByTheDead));
+      "; a fault of an injector that lives ends at its deadline, or within 15 s where it came ",
+      "through a collector that is gone, ", kLeftByTheDead));
 }
 
 absl::Status Halt(const Globals& globals, const HaltOptions& options) {
@@ -81,8 +84,13 @@ absl::Status Halt(const Globals& globals, const HaltOptions& options) {
     const std::string whom =
         told.ok() ? absl::StrCat(" on ", told->halted, " of ", told->nodes, " nodes") : "";
     if (!nobody) {
-      terminal.Say(absl::StrCat("halted", whom, "; ", response->ended_size(),
-                                " faults ended. Root on each node may `faultline release`"));
+      const auto left = std::count_if(
+          response->ended().begin(), response->ended().end(),
+          [](const v1::FaultState& fault) { return fault.phase() == v1::PHASE_UNDOING; });
+      terminal.Say(
+          absl::StrCat("halted", whom, "; ", response->ended_size(), " faults ended",
+                       left == 0 ? "" : absl::StrCat(", ", left, " of them still being undone"),
+                       ". Root on each node may `faultline release`"));
     }
   }
   for (const std::string& node : response->unreachable()) {
@@ -98,6 +106,15 @@ void AddHalt(CLI::App& app, Action* action) {
   auto options = std::make_shared<HaltOptions>();
   CLI::App* command =
       app.add_subcommand("halt", "end every fault and refuse new ones until root releases it");
+  command->footer(
+      "Through the collector it reaches every node that is connected, and says which it could\n"
+      "not reach; their faults end without the collector within 15 s, those of their root at\n"
+      "the deadline. On a node itself it needs no network:\n"
+      "\n"
+      "  faultline --injector unix:/run/faultline/agent.sock halt\n"
+      "\n"
+      "Faults that are only scheduled end too. A halt outlives a restart and a reboot; root\n"
+      "releases it on the node, with --injector unix:/run/faultline/root.sock release.");
   command->add_option("--reason", options->reason, "shown to everybody who is refused")
       ->capture_default_str();
   command->add_option("--node", options->node, "only this node");

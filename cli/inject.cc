@@ -2,6 +2,7 @@
 //
 // `faultline inject`: asks for one fault, and with --wait stays until it has ended. What a type
 // takes is asked from the node, whose row is the only place that knows.
+#include <algorithm>
 #include <ostream>
 
 #include "absl/strings/numbers.h"
@@ -14,7 +15,9 @@
 #include "cli/interrupt.h"
 #include "cli/json.h"
 #include "cli/parse.h"
+#include "cli/timing.h"
 #include "cli/words.h"
+#include "proto/peer_text.h"
 
 namespace faultline::cli {
 namespace {
@@ -23,6 +26,8 @@ struct InjectOptions {
   std::string type;
   std::string target;
   std::string duration;
+  std::string shape;
+  std::string start;
   std::vector<std::string> parameters;
   std::vector<std::string> peers;
   std::string node;
@@ -41,6 +46,19 @@ std::string WholeNumber(const std::string& text) {
   return absl::StrCat("\"", text, "\" is not a whole number from 0 to 18446744073709551615");
 }
 
+// When, and how it goes over time.
+absl::Status AddTiming(const InjectOptions& options, v1::FaultSpec* spec) {
+  const absl::StatusOr<std::int64_t> duration = ParseDuration(options.duration);
+  if (!duration.ok()) return duration.status();
+  spec->set_duration_ns(*duration);
+  if (!options.shape.empty()) {
+    absl::StatusOr<v1::Shape> shape = ParseShape(options.shape);
+    if (!shape.ok()) return shape.status();
+    *spec->mutable_shape() = *std::move(shape);
+  }
+  return options.start.empty() ? absl::OkStatus() : ParseStart(options.start, spec);
+}
+
 absl::StatusOr<v1::FaultSpec> MakeSpec(const InjectOptions& options) {
   v1::FaultSpec spec;
   spec.set_type(options.type);
@@ -55,9 +73,7 @@ absl::StatusOr<v1::FaultSpec> MakeSpec(const InjectOptions& options) {
   absl::StatusOr<v1::Target> target = ParseTarget(options.target);
   if (!target.ok()) return target.status();
   *spec.mutable_target() = *std::move(target);
-  const absl::StatusOr<std::int64_t> duration = ParseDuration(options.duration);
-  if (!duration.ok()) return duration.status();
-  spec.set_duration_ns(*duration);
+  if (absl::Status timed = AddTiming(options, &spec); !timed.ok()) return timed;
   for (const std::string& text : options.parameters) {
     absl::StatusOr<std::pair<std::string, std::string>> parameter = ParseParameter(text);
     if (!parameter.ok()) return parameter.status();
@@ -89,7 +105,9 @@ absl::Status ShowTypes(const Globals& globals, const InjectOptions& options) {
     return absl::OkStatus();
   }
   if (options.list) {
-    terminal.out() << TypesTable(*capabilities).Render(terminal);
+    const std::string limits = LimitsText(capabilities->limits());
+    terminal.out() << TypesTable(*capabilities).Render(terminal) << (limits.empty() ? "" : "\n")
+                   << limits;
     return absl::OkStatus();
   }
   for (const v1::FaultInfo& info : capabilities->faults()) {
@@ -137,8 +155,16 @@ absl::StatusOr<v1::FaultState> StopNow(const Globals& globals, Client& client,
 }
 
 std::string ProgressText(const v1::FaultState& fault) {
-  const std::int64_t passed =
-      Clock::System().Now().realtime_ns - fault.edges().acked().realtime_ns();
+  const std::int64_t now_ns = Clock::System().Now().realtime_ns;
+  if (IsToCome(fault)) {
+    const std::int64_t ahead = std::max<std::int64_t>(0, StartRealtime(fault) - now_ns);
+    return absl::StrCat(fault.spec().type(), " ", PhaseWord(fault.phase()), "  begins in ",
+                        DurationText(ahead / kNsPerSecond * kNsPerSecond));
+  }
+  if (fault.edges().acked().realtime_ns() == 0) {
+    return absl::StrCat(fault.spec().type(), " ", PhaseWord(fault.phase()), "  not in force yet");
+  }
+  const std::int64_t passed = now_ns - fault.edges().acked().realtime_ns();
   std::string text = absl::StrCat(fault.spec().type(), " ", PhaseWord(fault.phase()), "  ",
                                   DurationText(passed / kNsPerSecond * kNsPerSecond), " of ",
                                   DurationText(fault.spec().duration_ns()));
@@ -151,12 +177,14 @@ absl::Status LostSight(const Globals& globals, const v1::FaultState& fault,
                        const absl::Status& status) {
   const absl::Status plain = Plain(status, globals.address());
   if (!absl::IsUnavailable(plain)) return plain;
-  const v1::Edge& acked = fault.edges().acked();
+  const v1::Edge& commanded = fault.edges().commanded();
   const std::int64_t deadline_ns =
-      acked.realtime_ns() + fault.deadline_boottime_ns() - acked.boottime_ns();
+      commanded.realtime_ns() + fault.deadline_boottime_ns() - commanded.boottime_ns();
   return absl::UnavailableError(absl::StrCat(
       plain.message(), "; fault ", fault.spec().id(), " runs on until its deadline, ",
-      ClockText(deadline_ns), " UTC, as long as its node's injector lives; ", kLeftByTheDead));
+      ClockText(deadline_ns), " UTC, as long as its node's injector lives",
+      fault.leased() ? ", or ends within 15 s where that has lost the collector too; " : "; ",
+      kLeftByTheDead));
 }
 
 // Follows the fault to its end; ends it when the person interrupts.
@@ -193,8 +221,11 @@ void PrintState(const Globals& globals, const InjectOptions& options, const v1::
     terminal.out() << Pretty(ToJson(fault));
     return;
   }
-  terminal.out() << fault.spec().id() << "  " << PhaseWord(fault.phase()) << "\n"
-                 << EdgesText(fault);
+  terminal.out() << fault.spec().id() << "  " << PhaseWord(fault.phase());
+  if (IsToCome(fault)) {
+    terminal.out() << ", begins at " << ClockText(StartRealtime(fault)) << " UTC";
+  }
+  terminal.out() << "\n" << EdgesText(fault);
   for (const v1::Dose& dose : fault.dose()) terminal.out() << DoseText(dose) << "\n";
   for (const std::string& residue : fault.residue()) terminal.Error("left behind: " + residue);
 }
@@ -218,7 +249,11 @@ absl::Status Inject(const Globals& globals, const InjectOptions& options) {
       Call(client.faults(), &v1::Faults::Stub::Start, request, kFaultTimeout);
   if (!fault.ok()) return fault.status();
   if (options.wait) {
-    globals.terminal->Say(absl::StrCat("fault ", fault->spec().id(), " started; Ctrl-C ends it"));
+    globals.terminal->Say(absl::StrCat(
+        "fault ", fault->spec().id(), " ",
+        IsToCome(*fault) ? absl::StrCat("begins at ", ClockText(StartRealtime(*fault)), " UTC")
+                         : "started",
+        "; Ctrl-C ends it"));
     fault = WaitForEnd(globals, client, interrupt.get(), *fault);
     if (!fault.ok()) return fault.status();
   }
@@ -237,9 +272,14 @@ void AddInject(CLI::App& app, Action* action) {
   CLI::App* command = app.add_subcommand("inject", "start a fault; it always has an end");
   command->add_option("TYPE", options->type, "cpu.limit, net.loss, ...; see --list");
   command->add_option("NAME=VALUE", options->parameters, "parameters of the type");
-  command->add_option("--target", options->target,
-                      "cgroup:/PATH, unit:NAME, pid:NUMBER, dev:NAME or host");
+  command->add_option("--target", options->target, "cgroup:/PATH, unit:NAME or pid:NUMBER");
   command->add_option("--for", options->duration, "how long, like 30s");
+  command->add_option("--shape", options->shape,
+                      "constant (as without it), ramp:30s from none to all of it, or pulse:5s/10s: "
+                      "5 s on, 10 s off, again and again; a type says which it takes");
+  command->add_option("--start", options->start,
+                      "when it begins, if not at once: +10s from now on, or an instant like "
+                      "2026-01-02T03:04:05Z, the same for every node that is told it");
   command
       ->add_option("--peer", options->peers,
                    "only these packets: CIDR[:PORT[-PORT]][/tcp]; may be given again")
@@ -250,7 +290,7 @@ void AddInject(CLI::App& app, Action* action) {
   command->add_option("--node", options->node, "node; may be left out while there is only one");
   command->add_flag("--wait", options->wait, "stay until it has ended; Ctrl-C ends it");
   command->add_flag("--dry-run", options->dry_run, "show what would change, change nothing");
-  command->add_flag("--list", options->list, "list the types");
+  command->add_flag("--list", options->list, "list the types, and what the node's owner allows");
   command->add_flag("--help-type", options->help_type, "explain TYPE and its parameters");
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options, action] {

@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "cli/parse.h"
+#include "cli/timing.h"
 #include "cli/words.h"
+#include "proto/peer_text.h"
 
 namespace faultline::cli {
 namespace {
@@ -45,8 +47,17 @@ Json SpecJson(const v1::FaultSpec& spec) {
           {"target", TargetText(spec.target())},
           {"parameters", parameters},
           {"peers", peers},
+          {"shape", ShapeText(spec.shape())},
           {"seed", spec.seed()},
-          {"duration_ns", spec.duration_ns()}};
+          {"duration_ns", spec.duration_ns()},
+          {"start_delay_ns", NumberOrNull(spec.start_delay_ns())},
+          {"start_realtime_ns", NumberOrNull(spec.start_realtime_ns())}};
+}
+
+Json Strings(const google::protobuf::RepeatedPtrField<std::string>& strings) {
+  Json list = Json::array();
+  for (const std::string& text : strings) list.push_back(text);
+  return list;
 }
 
 Json ChangesJson(const google::protobuf::RepeatedPtrField<v1::Change>& changes) {
@@ -56,14 +67,9 @@ Json ChangesJson(const google::protobuf::RepeatedPtrField<v1::Change>& changes) 
                     {"object", change.object()},
                     {"attribute", change.attribute()},
                     {"before", change.before()},
-                    {"after", change.after()}});
+                    {"after", change.after()},
+                    {"steps", Strings(change.steps())}});
   }
-  return list;
-}
-
-Json Strings(const google::protobuf::RepeatedPtrField<std::string>& strings) {
-  Json list = Json::array();
-  for (const std::string& text : strings) list.push_back(text);
   return list;
 }
 
@@ -111,6 +117,7 @@ Json ToJson(const v1::FaultState& state) {
   json["hold"] = state.hold();
   json["symptoms"] = Strings(state.symptoms());
   json["changes"] = ChangesJson(state.changes());
+  json["start_boottime_ns"] = NumberOrNull(state.start_boottime_ns());
   json["deadline_boottime_ns"] = NumberOrNull(state.deadline_boottime_ns());
   json["boot_id"] = TextOrNull(state.boot_id());
   json["unknown_since_realtime_ns"] = NumberOrNull(state.unknown_since_realtime_ns());
@@ -128,6 +135,7 @@ Json ToJson(const v1::FaultInfo& info) {
           {"reason", TextOrNull(info.reason())},
           {"targets", Strings(info.targets())},
           {"peers", info.peers()},
+          {"shapes", Strings(info.shapes())},
           {"hold", info.hold()},
           {"dose", info.dose()},
           {"symptoms", Strings(info.symptoms())},
@@ -137,7 +145,16 @@ Json ToJson(const v1::FaultInfo& info) {
 Json ToJson(const v1::Capabilities& capabilities) {
   Json types = Json::array();
   for (const v1::FaultInfo& info : capabilities.faults()) types.push_back(ToJson(info));
-  return {{"types", types}};
+  return {{"types", types}, {"limits", ToJson(capabilities.limits())}};
+}
+
+Json ToJson(const v1::Limits& limits) {
+  if (limits.max_faults() == 0) return {};
+  return {
+      {"max_faults", limits.max_faults()},         {"max_duration_ns", limits.max_duration_ns()},
+      {"max_hour_share", limits.max_hour_share()}, {"protected", Strings(limits.protected_())},
+      {"exempt", Strings(limits.exempt())},        {"autonomous", limits.autonomous()},
+      {"stop_when", Strings(limits.stop_when())}};
 }
 
 Json ToJson(const v1::Plan& plan) {

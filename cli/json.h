@@ -17,8 +17,10 @@ using Json = nlohmann::ordered_json;
 
 Json ToJson(const v1::FaultState& state);
 Json ToJson(const v1::FaultInfo& info);
-// {"types": [...]}
+// {"types": [...], "limits": {...}}
 Json ToJson(const v1::Capabilities& capabilities);
+// Null: it does not tell.
+Json ToJson(const v1::Limits& limits);
 Json ToJson(const v1::Plan& plan);
 Json ToJson(const v1::NodeStatus& node);
 Json ToJson(const v1::Run& run);

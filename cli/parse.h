@@ -25,14 +25,7 @@ absl::StatusOr<v1::RunTarget> ParseRunTarget(absl::string_view text, absl::strin
 // "30s", "1m30s", "250ms": positive, ns.
 absl::StatusOr<std::int64_t> ParseDuration(absl::string_view text);
 
-// "CIDR[:PORT[-PORT]][/tcp|/udp|/icmp]"; IPv6 with ports in brackets: "[2001:db8::/32]:80-90/tcp".
-// An empty address is any: ":443/tcp". The result always carries a prefix length.
-absl::StatusOr<v1::PeerFilter> ParsePeer(absl::string_view text);
-
 // "name=value".
 absl::StatusOr<std::pair<std::string, std::string>> ParseParameter(absl::string_view text);
-
-// The same words back, as ParsePeer takes them; TargetText is in proto/words.h.
-std::string PeerText(const v1::PeerFilter& peer);
 
 }  // namespace faultline::cli

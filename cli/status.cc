@@ -141,14 +141,19 @@ absl::Status ShowNode(const Globals& globals, const StatusOptions& options) {
     for (const v1::FaultInfo& info : capabilities->faults()) types.push_back(ToJson(info));
     Json halted;
     if (!capabilities->halted().empty()) halted = capabilities->halted();
-    terminal.out() << Pretty({{"halted", halted}, {"active", faults}, {"types", types}});
+    terminal.out() << Pretty({{"halted", halted},
+                              {"active", faults},
+                              {"types", types},
+                              {"limits", ToJson(capabilities->limits())}});
     return absl::OkStatus();
   }
   if (!capabilities->halted().empty()) {
     terminal.Say(absl::StrCat("halted: ", capabilities->halted(),
                               "; root on the node may `faultline release`"));
   }
-  terminal.out() << TypesTable(*capabilities).Render(terminal) << "\n";
+  const std::string limits = LimitsText(capabilities->limits());
+  terminal.out() << TypesTable(*capabilities).Render(terminal) << "\n"
+                 << limits << (limits.empty() ? "" : "\n");
   if (active->faults().empty()) {
     terminal.out() << "no active fault\n";
   } else {

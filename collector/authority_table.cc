@@ -21,7 +21,7 @@ namespace faultline {
 namespace {
 
 // A collector's certificate may call nothing: it is there to be called.
-constexpr std::array<AuthorityRow, 16> kTable{{
+constexpr std::array<AuthorityRow, 17> kTable{{
     // method                                             node   operator command
     {"/faultline.v1.Ingest/Stream", true, false, false},
     {"/faultline.v1.Faults/GetCapabilities", false, true, false},
@@ -33,6 +33,8 @@ constexpr std::array<AuthorityRow, 16> kTable{{
     {"/faultline.v1.Faults/Release", false, true, false},
     {"/faultline.v1.Faults/List", false, true, false},
     {"/faultline.v1.Faults/Watch", false, true, false},
+    // The service does not have it: only a node's own injector takes a lease.
+    {"/faultline.v1.Faults/RenewLease", false, true, false},
     // What other nodes are and did is no node's business.
     {"/faultline.v1.Nodes/ListNodes", false, true, false},
     {"/faultline.v1.Runs/StartRun", false, true, true},

@@ -69,6 +69,7 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(const CollectorOptio
       std::make_unique<DatasetsService>(collector->store_.get(), &collector->fleet_, clock);
   const auto status = collector->Listen(options);
   if (!status.ok()) return status;
+  collector->leases_.emplace(collector->store_.get(), &collector->fleet_, clock);
   return collector;
 }
 

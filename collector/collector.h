@@ -19,6 +19,7 @@
 #include "collector/fleet.h"
 #include "collector/ingest.h"
 #include "collector/inventory.h"
+#include "collector/lease_keeper.h"
 #include "collector/options.h"
 #include "collector/runs.h"
 #include "collector/store/reader.h"
@@ -58,6 +59,7 @@ class Collector {
   std::unique_ptr<NodesService> nodes_;
   std::unique_ptr<RunsService> runs_;
   std::unique_ptr<DatasetsService> datasets_;
+  std::optional<LeaseKeeper> leases_;
   // Where it listens with TLS.
   std::optional<CertificateWatch> certificate_;
   std::unique_ptr<grpc::Server> server_;

@@ -50,6 +50,17 @@ std::shared_ptr<NodeLink> Fleet::Find(absl::string_view node) const {
   return found == ways_.end() || !found->second.open ? nullptr : found->second.link;
 }
 
+void Fleet::RenewLeases() const {
+  std::vector<std::shared_ptr<NodeLink>> links;
+  {
+    const absl::MutexLock lock(&mutex_);
+    for (const auto& [name, way] : ways_) {
+      if (way.open) links.push_back(way.link);
+    }
+  }
+  for (const std::shared_ptr<NodeLink>& link : links) link->RenewLease();
+}
+
 std::vector<std::string> Fleet::Connected() const {
   const absl::MutexLock lock(&mutex_);
   std::vector<std::string> names;

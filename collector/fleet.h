@@ -31,6 +31,8 @@ class NodeLink {
   // the status. `answer` must not block.
   virtual void Call(v1::Command command, std::chrono::system_clock::time_point deadline,
                     Answer answer) = 0;
+  // Sends a lease (lease_keeper.h); one that cannot go out is lost.
+  virtual void RenewLease() = 0;
   // Ends the stream; the node sees `status`.
   virtual void End(const absl::Status& status) = 0;
 };
@@ -49,6 +51,8 @@ class Fleet {
   void Disconnect(const std::string& node, const NodeLink* link) ABSL_LOCKS_EXCLUDED(mutex_);
   // Null: not connected, or not yet open.
   std::shared_ptr<NodeLink> Find(absl::string_view node) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // To each open one.
+  void RenewLeases() const ABSL_LOCKS_EXCLUDED(mutex_);
   // Names of the open ones, sorted.
   std::vector<std::string> Connected() const ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -16,6 +16,7 @@
 #include "base/peer.h"
 #include "base/status.h"
 #include "collector/check.h"
+#include "collector/lease_keeper.h"
 #include "collector/pending_calls.h"
 
 namespace faultline {
@@ -54,6 +55,7 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
       End(absl::OkStatus());
       return;
     }
+    Hear();
     switch (incoming_.message_case()) {
       case v1::NodeMessage::kHello:
         return OnHello();
@@ -97,6 +99,15 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
                             "the stream to the node has ended, or the node takes no commands"));
   }
 
+  void RenewLease() override {
+    LeaseKeeper::Heard heard;
+    {
+      const absl::MutexLock lock(&mutex_);
+      heard = heard_;
+    }
+    Write(LeaseKeeper::Message(parts_.clock->Now(), heard));
+  }
+
   void End(const absl::Status& status) override {
     const absl::MutexLock lock(&mutex_);
     if (finished_) return;
@@ -105,6 +116,13 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
   }
 
  private:
+  void Hear() {
+    if (incoming_.sent_boottime_ns() == 0) return;
+    const std::int64_t now_ns = parts_.clock->Now().boottime_ns;
+    const absl::MutexLock lock(&mutex_);
+    heard_ = {incoming_.sent_boottime_ns(), now_ns};
+  }
+
   void Read() {
     const absl::MutexLock lock(&mutex_);
     if (!finished_) StartRead(&incoming_);
@@ -163,6 +181,8 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
     message.mutable_welcome()->set_realtime_ns(parts_.clock->Now().realtime_ns);
     // Before the node can be reached: commands come after Welcome.
     Write(std::move(message));
+    // What it describes is stored, so the store works; a command may be the next that it reads.
+    RenewLease();
     if (parts_.fleet->Open(node_, this)) {
       LogEvent(Event::kNodeConnected, {{kNodeField, node_}}, "node ", node_, " connected");
     }
@@ -284,6 +304,7 @@ class NodeStream final : public grpc::ServerBidiReactor<v1::NodeMessage, v1::Col
 
   absl::Mutex mutex_;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  LeaseKeeper::Heard heard_ ABSL_GUARDED_BY(mutex_);
   // The front is being written.
   std::deque<v1::CollectorMessage> outgoing_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The calls of the service and the steps of a fault's life. Time is in deadlines.cc, the journal of
-// an earlier process in recovery.cc.
+// The calls of the service and the way of a fault until it is active. How it ends is in endings.cc,
+// what is kept and told of it in records.cc, time in deadlines.cc, what is to begin later in
+// schedule.cc, the journal of an earlier process in recovery.cc.
 #include "injector/controller.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
+#include <stop_token>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,43 +14,27 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "injector/docs.h"
-#include "proto/words.h"
+#include "injector/fault_log.h"
+#include "injector/start_time.h"
 
 namespace faultline {
 namespace {
 
 constexpr size_t kRefusedKept = 64;
 
+// A host that is too busy to tell what a start has to know is asked again for so long, and so
+// often.
+constexpr std::int64_t kBusyHostNs = 5 * kNsPerSecond;
+constexpr std::int64_t kAskHostNs = 100 * kNsPerMs;
+
 bool NewerCommand(const v1::FaultState& a, const v1::FaultState& b) {
   return a.edges().commanded().realtime_ns() > b.edges().commanded().realtime_ns();
 }
-
-const char* NounOf(const v1::FaultState& state) { return state.hold() ? "hold" : "fault"; }
 
 // What the kernel does not take although the request is well formed is the host's doing.
 absl::Status NotTheCommand(const absl::Status& status) {
   if (!absl::IsInvalidArgument(status) && !absl::IsAborted(status)) return status;
   return absl::FailedPreconditionError(status.message());
-}
-
-// "fault ID: TYPE on CGROUP WORD, REASON"; of a hold, which is no fault, "hold ID: ...".
-void LogFault(Event event, const v1::FaultState& state, absl::string_view word) {
-  const std::string& group = state.cgroup();
-  LogEvent(event,
-           {{kFaultIdField, state.spec().id()},
-            {kFaultTypeField, state.spec().type()},
-            {kCgroupField, group},
-            {kReasonField, state.reason()}},
-           NounOf(state), " ", state.spec().id(), ": ", state.spec().type(),
-           group.empty() ? "" : " on ", group, " ", word, state.reason().empty() ? "" : ", ",
-           state.reason());
-}
-
-Event EndOf(const v1::FaultState& state) {
-  const v1::Phase phase = state.phase();
-  if (state.hold() && phase == v1::PHASE_UNDONE) return Event::kHoldEnded;
-  if (phase == v1::PHASE_FAILED) return Event::kFaultFailed;
-  return phase == v1::PHASE_INTERFERED ? Event::kFaultInterfered : Event::kFaultUndone;
 }
 
 }  // namespace
@@ -62,8 +44,11 @@ Controller::Controller(Options options, Host* host, Clock* clock, std::unique_pt
       host_(host),
       clock_(clock),
       guard_(options_.guard),
+      stop_(options_.stop, options_.readings),
+      lease_(options_.collector_path, options_.lease_path),
       journal_(std::move(journal)),
-      halt_(options_.halt_path) {}
+      halt_(options_.halt_path),
+      taken_(options_.boot_id) {}
 
 absl::StatusOr<std::unique_ptr<Controller>> Controller::Create(Options options, Host* host,
                                                                Clock* clock,
@@ -108,6 +93,7 @@ v1::Capabilities Controller::GetCapabilities() {
   }
   v1::Capabilities result = *capabilities_;
   result.set_halted(halt_.reason());
+  *result.mutable_limits() = LimitsNow();
   return result;
 }
 
@@ -118,29 +104,42 @@ void Controller::Maintain(const std::function<void(Journal&)>& change) {
 }
 
 absl::StatusOr<std::unique_ptr<Injection>> Controller::Prepare(const v1::FaultSpec& spec,
-                                                               Instant commanded) {
+                                                               Instant commanded, bool leased) {
   if (!options_.disabled.empty()) return absl::FailedPreconditionError(options_.disabled);
   if (halt_.engaged()) {
     return absl::FailedPreconditionError(
         absl::StrCat("this host is halted: ", halt_.reason(),
                      "; root releases it on the host with `faultline release`"));
   }
+  if (halts_ > 0) return absl::FailedPreconditionError("this host is about to be halted");
   if (!closed_.empty()) return absl::UnavailableError(closed_);
   const FaultType* type = FindFaultType(spec.type());
   const bool hold = type != nullptr && type->hold;
+  leased = leased && !hold && !options_.autonomous;
+  if (type != nullptr) {
+    const absl::Status wanted = CheckWanted(*type, leased, commanded.boottime_ns);
+    if (!wanted.ok()) return wanted;
+  }
   if (absl::Status status = guard_.CheckDuration(spec, hold); !status.ok()) return status;
-  std::vector<const v1::FaultState*> others;
-  for (const Active& active : active_) others.push_back(&active.injection->state());
+  const absl::StatusOr<std::int64_t> start_ns = StartOf(spec, commanded);
+  if (!start_ns.ok()) return start_ns.status();
+  if (hold && IsScheduled(spec)) {
+    return absl::InvalidArgumentError("what is held for a run begins at once; give it no start");
+  }
   absl::StatusOr<std::unique_ptr<Injection>> injection =
-      Injection::Plan(host_, clock_, spec, commanded, guard_, others);
-  if (injection.ok()) (*injection)->SetBoot(options_.boot_id);
+      Injection::Plan(host_, clock_, spec, {commanded, *start_ns}, guard_,
+                      OthersOf(spec, hold, *start_ns), Exempt());
+  if (!injection.ok()) return injection;
+  (*injection)->SetBoot(options_.boot_id);
+  (*injection)->SetLeased(leased);
+  if (absl::Status share = CheckShare((*injection)->state(), commanded); !share.ok()) return share;
   return injection;
 }
 
-absl::StatusOr<v1::Plan> Controller::Validate(const v1::FaultSpec& spec) {
+absl::StatusOr<v1::Plan> Controller::Validate(const v1::FaultSpec& spec, bool leased) {
   const Instant commanded = clock_->Now();
   const absl::MutexLock lock(&mutex_);
-  absl::StatusOr<std::unique_ptr<Injection>> injection = Prepare(spec, commanded);
+  absl::StatusOr<std::unique_ptr<Injection>> injection = Prepare(spec, commanded, leased);
   if (!injection.ok()) return injection.status();
   v1::Plan plan;
   *plan.mutable_spec() = (*injection)->state().spec();
@@ -149,9 +148,32 @@ absl::StatusOr<v1::Plan> Controller::Validate(const v1::FaultSpec& spec) {
   return plan;
 }
 
-absl::StatusOr<v1::FaultState> Controller::Start(const v1::FaultSpec& spec) {
+absl::StatusOr<v1::FaultState> Controller::Start(const v1::FaultSpec& spec, bool leased) {
   const Instant commanded = clock_->Now();
   const absl::MutexLock lock(&mutex_);
+  return StartLocked(spec, commanded, leased, nullptr);
+}
+
+void Controller::Start(const v1::FaultSpec& spec, Instant commanded, bool leased, Answer answer) {
+  while (true) {
+    const std::int64_t now_ns = clock_->Now().boottime_ns;
+    const bool patient = now_ns - commanded.boottime_ns < kBusyHostNs;
+    bool again = false;
+    {
+      const absl::MutexLock lock(&mutex_);
+      absl::StatusOr<v1::FaultState> state =
+          StartLocked(spec, commanded, leased, patient ? &again : nullptr);
+      if (!again) {
+        AnswerTo(std::move(answer), std::move(state), true);
+        return;
+      }
+    }
+    clock_->WaitUntil(now_ns + kAskHostNs, std::stop_token());
+  }
+}
+
+absl::StatusOr<v1::FaultState> Controller::StartLocked(const v1::FaultSpec& spec, Instant commanded,
+                                                       bool leased, bool* again) {
   if (!spec.id().empty()) {
     if (const v1::FaultState* known = Find(spec.id()); known != nullptr) return *known;
     // Whoever was told of the refusal takes it for the end of that fault.
@@ -162,33 +184,60 @@ absl::StatusOr<v1::FaultState> Controller::Start(const v1::FaultSpec& spec) {
                                                         "); give another id to try again"));
     }
   }
-  absl::StatusOr<std::unique_ptr<Injection>> injection = Prepare(spec, commanded);
+  absl::StatusOr<std::unique_ptr<Injection>> injection = Prepare(spec, commanded, leased);
   if (!injection.ok()) {
+    if (again != nullptr && closed_.empty() && absl::IsUnavailable(injection.status())) {
+      *again = true;
+      return injection.status();
+    }
     Refuse(spec, commanded, injection.status());
     return injection.status();
   }
-  return Run(std::move(*injection));
+  return IsScheduled(spec) ? Accept(**injection) : Run(std::move(*injection));
 }
 
 absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> injection) {
   Tell(injection->state());
-  MarkOpen(true);
-  injection->SetPhase(v1::PHASE_JOURNALED);
-  // A row that is open although its fault has ended would be taken for one that nobody ends.
-  absl::Status saved = CloseRows();
-  if (saved.ok()) saved = journal_->Save(injection->state());
-  if (!saved.ok()) {
-    saved = WithContext(saved, "nothing was changed, because the undo journal cannot be written");
+  if (absl::Status saved = Record(*injection); !saved.ok()) {
     const v1::Edge& commanded = injection->state().edges().commanded();
     Refuse(injection->state().spec(), {commanded.boottime_ns(), commanded.realtime_ns()}, saved);
-    MarkOpen(!active_.empty());
+    UpdateMark();
     return saved;
   }
-  Tell(injection->state());
+  return Begin(std::move(injection));
+}
+
+absl::Status Controller::Record(Injection& injection) {
+  MarkOpen(true);
+  injection.SetPhase(v1::PHASE_JOURNALED);
+  // A row that is open although its fault has ended would be taken for one that nobody ends.
+  absl::Status saved = CloseRows();
+  if (saved.ok()) saved = journal_->Save(injection.state());
+  if (!saved.ok()) {
+    return WithContext(saved, "nothing was changed, because the undo journal cannot be written");
+  }
+  Tell(injection.state());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::FaultState> Controller::Begin(std::unique_ptr<Injection> injection) {
   if (!injection->state().hold()) LogFault(Event::kFaultStarted, injection->state(), "begins");
   active_.push_back({.injection = std::move(injection)});
-  Active& active = active_.back();
+  const absl::Status applied = Advance(active_.back());
+  v1::FaultState state = active_.back().injection->state();
+  DropFinished();
+  Wake();
+  if (!applied.ok()) return applied;
+  return state;
+}
+
+absl::Status Controller::Advance(Active& active) {
+  active.next_apply_ns = 0;
   absl::Status applied = active.injection->Apply();
+  if (active.injection->applying()) {
+    active.next_apply_ns = clock_->Now().boottime_ns + active.injection->settle_ns();
+    return absl::OkStatus();
+  }
   if (applied.ok()) {
     Tell(active.injection->state());
     applied = active.injection->Confirm();
@@ -196,8 +245,6 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
   if (!applied.ok()) {
     applied = NotTheCommand(applied);
     End(active, v1::PHASE_FAILED, std::string(applied.message()));
-    DropFinished();
-    Wake();
     return applied;
   }
   for (const std::string& note : active.injection->notes()) {
@@ -211,8 +258,7 @@ absl::StatusOr<v1::FaultState> Controller::Run(std::unique_ptr<Injection> inject
   ScheduleNext(active, now_ns);
   const v1::FaultState& state = active.injection->state();
   LogFault(state.hold() ? Event::kHoldActive : Event::kFaultActive, state, "is active");
-  Wake();
-  return state;
+  return absl::OkStatus();
 }
 
 void Controller::Refuse(const v1::FaultSpec& spec, Instant commanded, const absl::Status& why) {
@@ -233,22 +279,47 @@ void Controller::Refuse(const v1::FaultSpec& spec, Instant commanded, const absl
   Tell(state);
 }
 
-absl::StatusOr<v1::FaultState> Controller::Stop(const std::string& id) {
+absl::StatusOr<v1::HaltResponse> Controller::Halt(const std::string& reason) {
+  ++halts_;
   const absl::MutexLock lock(&mutex_);
-  for (Active& active : active_) {
-    if (active.injection->id() != id) continue;
-    End(active, v1::PHASE_UNDONE, "stopped");
-    v1::FaultState state = active.injection->state();
-    DropFinished();
-    Wake();
-    return state;
-  }
-  if (const v1::FaultState* known = Find(id); known != nullptr) return *known;
-  return absl::NotFoundError(absl::StrCat("there is no fault ", id, " on this host"));
+  --halts_;
+  return HaltLocked(reason);
 }
 
-absl::StatusOr<v1::HaltResponse> Controller::Halt(const std::string& reason) {
+void Controller::Halt(const std::string& reason, HaltAnswer answer) {
+  ++halts_;
   const absl::MutexLock lock(&mutex_);
+  --halts_;
+  absl::StatusOr<v1::HaltResponse> now = HaltLocked(reason);
+  if (!now.ok()) {
+    answer(std::move(now));
+    return;
+  }
+  struct Rest {
+    v1::HaltResponse response;
+    int left;
+    HaltAnswer answer;
+    void Note(int at, const v1::FaultState& state) {
+      *response.mutable_ended(at) = state;
+      if (--left == 0) answer(std::move(response));
+    }
+  };
+  if (now->ended_size() == 0) {
+    answer(std::move(now));
+    return;
+  }
+  const auto rest = std::make_shared<Rest>(Rest{*now, now->ended_size(), std::move(answer)});
+  for (int i = 0; i < now->ended_size(); ++i) {
+    const v1::FaultState& state = now->ended(i);
+    AnswerTo(
+        [rest, i, state](const absl::StatusOr<v1::FaultState>& ended) {
+          rest->Note(i, ended.ok() ? *ended : state);
+        },
+        state, false);
+  }
+}
+
+absl::StatusOr<v1::HaltResponse> Controller::HaltLocked(const std::string& reason) {
   const std::string text = reason.empty() ? "no reason was given" : reason;
   const absl::Status kept = halt_.Engage(text);
   v1::HaltResponse response;
@@ -289,6 +360,7 @@ std::vector<v1::FaultState> Controller::ListLocked(bool active_only) {
     if (active.injection->active()) MeasureNow(*active.injection);
     states.push_back(active.injection->state());
   }
+  for (const Scheduled& one : scheduled_) states.push_back(one.now());
   if (!active_only) {
     states.insert(states.end(), finished_.begin(), finished_.end());
     states.insert(states.end(), refused_.begin(), refused_.end());
@@ -309,144 +381,17 @@ void Controller::Unwatch(int watch) {
   watches_.erase(watch);
 }
 
-bool Controller::EndAll(const std::string& reason) {
-  const absl::MutexLock lock(&mutex_);
-  closed_ = reason;
-  EndEach(reason);
-  (void)CloseRows();
-  return active_.empty();
-}
-
-std::vector<v1::FaultState> Controller::EndEach(const std::string& reason) {
-  std::vector<v1::FaultState> ended;
-  // The newest first, and what is held last: it may stand on what an older one changed.
-  for (const bool hold : {false, true}) {
-    for (auto active = active_.rbegin(); active != active_.rend(); ++active) {
-      if (active->injection->state().hold() != hold) continue;
-      End(*active, v1::PHASE_UNDONE, reason);
-      ended.push_back(active->injection->state());
-    }
-  }
-  DropFinished();
-  Wake();
-  return ended;
-}
-
-void Controller::End(Active& active, v1::Phase final, const std::string& reason) {
-  Injection& injection = *active.injection;
-  const bool first = active.next_undo_ns == 0;
-  if (first) {
-    injection.BeginUndo(final, reason);
-    // What is told at the end rests on more than that it ended; should this process die in between,
-    // the next one goes on from here.
-    if (injection.recovered() || final != v1::PHASE_UNDONE) Save(injection.state());
-    Tell(injection.state());
-  }
-  const std::string needed = WaitsFor(injection);
-  if (needed.empty() ? injection.Undo() : injection.PutOff(needed)) {
-    LogFault(EndOf(injection.state()), injection.state(), PhaseWord(injection.state().phase()));
-    SaveAndTell(injection.state());
-    return;
-  }
-  active.next_undo_ns = clock_->Now().boottime_ns + kUndoRetryNs;
-  if (!first) return;
-  LogEvent(Event::kUndoDelayed,
-           {{kFaultIdField, injection.id()},
-            {kFaultTypeField, injection.state().spec().type()},
-            {kReasonField, injection.state().residue(0)}},
-           NounOf(injection.state()), " ", injection.id(),
-           " is not undone yet: ", injection.state().residue(0));
-  SaveAndTell(injection.state());
-}
-
-std::string Controller::WaitsFor(const Injection& injection) {
-  const v1::FaultState& state = injection.state();
-  if (!state.hold()) return "";
-  const auto order = [](const v1::FaultState& of) {
-    return std::make_pair(of.edges().commanded().boottime_ns(), of.spec().id());
-  };
-  std::vector<const v1::FaultState*> newer;
-  for (const Active& active : active_) {
-    const v1::FaultState& other = active.injection->state();
-    // Of two holds only the newer can need the older, or they would wait for each other. No fault
-    // is older.
-    const bool later = !other.hold() || order(other) > order(state);
-    if (!IsFinal(other.phase()) && later) newer.push_back(&other);
-  }
-  const v1::FaultState* on = Guard::StandsOn(state, newer);
-  if (on == nullptr) return "";
-  return absl::StrCat("it ends after ", NounOf(*on), " ", on->spec().id(), " (", on->spec().type(),
-                      " on ", on->cgroup(), "), which needs what it holds");
-}
-
-void Controller::DropFinished() {
-  for (auto active = active_.begin(); active != active_.end();) {
-    if (!IsFinal(active->injection->state().phase())) {
-      ++active;
-      continue;
-    }
-    finished_.push_back(active->injection->state());
-    active = active_.erase(active);
-  }
-  while (finished_.size() > Journal::kKept) finished_.pop_front();
-  MarkOpen(!active_.empty());
-}
-
-void Controller::MarkOpen(bool open) {
-  if (options_.open_mark.empty() || open == marked_) return;
-  if (!open) {
-    ::unlink(options_.open_mark.c_str());
-  } else if (const int fd = ::open(options_.open_mark.c_str(), O_CREAT | O_CLOEXEC, 0600);
-             fd >= 0) {
-    ::close(fd);
-  } else {
-    // The other triggers of an undo stay.
-    LogWarning(ErrnoStatus(errno, absl::StrCat("make ", options_.open_mark)).message());
-    return;
-  }
-  marked_ = open;
-}
-
 const v1::FaultState* Controller::Find(const std::string& id) {
   for (const Active& active : active_) {
     if (active.injection->id() == id) return &active.injection->state();
+  }
+  for (const Scheduled& one : scheduled_) {
+    if (one.state.spec().id() == id) return &one.now();
   }
   for (const v1::FaultState& state : finished_) {
     if (state.spec().id() == id) return &state;
   }
   return nullptr;
-}
-
-void Controller::Save(const v1::FaultState& state) {
-  // The row that is needed to undo stands already; this one only loses detail, unless it closes it.
-  const absl::Status saved = journal_->Save(state);
-  if (saved.ok()) return;
-  LogError("fault ", state.spec().id(), ": ", saved.message());
-  if (!IsFinal(state.phase())) return;
-  unclosed_.push_back(state);
-  next_close_ns_ = clock_->Now().boottime_ns + kUndoRetryNs;
-}
-
-absl::Status Controller::CloseRows() {
-  while (!unclosed_.empty()) {
-    if (absl::Status saved = journal_->Save(unclosed_.front()); !saved.ok()) {
-      next_close_ns_ = clock_->Now().boottime_ns + kUndoRetryNs;
-      return saved;
-    }
-    LogInfo("fault ", unclosed_.front().spec().id(), ": its end is in the journal now");
-    unclosed_.pop_front();
-  }
-  next_close_ns_ = kNever;
-  return absl::OkStatus();
-}
-
-void Controller::SaveAndTell(const v1::FaultState& state) {
-  Save(state);
-  Tell(state);
-}
-
-void Controller::Tell(const v1::FaultState& state) {
-  for (const auto& [id, watcher] : watches_) watcher(state);
 }
 
 }  // namespace faultline

@@ -9,38 +9,57 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "injector/host/link.h"
+#include "injector/host/throttle_lever.h"
 
 namespace faultline {
 namespace {
 
 std::string Spell(std::int64_t ns) { return absl::FormatDuration(absl::Nanoseconds(ns)); }
 
+// It was ordered ahead.
+bool IsToCome(const v1::FaultState& state) {
+  const bool waits = state.phase() == v1::PHASE_ACCEPTED || state.phase() == v1::PHASE_JOURNALED;
+  return waits && state.start_boottime_ns() > state.edges().commanded().boottime_ns();
+}
+
+// " until 15:04:05Z", by what the clocks said at the command.
+std::string At(const v1::FaultState& state, absl::string_view word, std::int64_t boottime_ns) {
+  const v1::Edge& commanded = state.edges().commanded();
+  const std::int64_t ns = commanded.realtime_ns() + boottime_ns - commanded.boottime_ns();
+  return absl::StrCat(" ", word,
+                      absl::FormatTime(" %H:%M:%SZ", absl::FromUnixNanos(ns), absl::UTCTimeZone()));
+}
+
 // "fault ID (TYPE, until 15:04:05Z)".
 std::string Name(const v1::FaultState& state) {
-  const v1::Edge& commanded = state.edges().commanded();
-  const std::int64_t end_ns =
-      commanded.realtime_ns() + state.deadline_boottime_ns() - commanded.boottime_ns();
-  const bool ending = state.phase() == v1::PHASE_UNDOING;
-  return absl::StrCat(
-      state.hold() ? "hold " : "fault ", state.spec().id(), " (", state.spec().type(),
-      ending
-          ? ", being undone"
-          : absl::FormatTime(", until %H:%M:%SZ", absl::FromUnixNanos(end_ns), absl::UTCTimeZone()),
-      ")");
+  std::string when = " being undone";
+  if (state.phase() != v1::PHASE_UNDOING) {
+    when = absl::StrCat(IsToCome(state) ? At(state, "from", state.start_boottime_ns()) : "",
+                        At(state, "until", state.deadline_boottime_ns()));
+  }
+  return absl::StrCat(state.hold() ? "hold " : "fault ", state.spec().id(), " (",
+                      state.spec().type(), ",", when, ")");
 }
 
 absl::Status Refuse(const v1::FaultState& other, const v1::Change& holds) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      Name(other), " already changes ", holds.attribute(), " of ", holds.object(),
-      "; end it with `faultline stop ", other.spec().id(), "`, or wait until it has ended"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(Name(other), IsToCome(other) ? " is to change " : " already changes ",
+                   holds.attribute(), " of ", holds.object(), "; end it with `faultline stop ",
+                   other.spec().id(), "`, or wait until it has ended"));
 }
 
 // Two changes fight if they set the same thing; for a value of a control group also if one group
-// lies within the other, because a parent's limit bounds what its children may be set back to.
+// lies within the other, because a parent's limit bounds what its children may be set back to, and
+// for steering, because a packet has one class.
 bool Fight(const v1::Change& a, const v1::Change& b) {
   if (a.kind() != b.kind() || a.attribute() != b.attribute()) return false;
+  // Any number may look.
+  if (a.kind() == kWatchKind) return false;
   if (a.object() == b.object()) return true;
-  return a.kind() == "cgroup_value" &&
+  // Of two programs that steer a packet the one of the outer group runs last.
+  const bool steers = absl::StrContains(a.attribute(), kSteeringOn);
+  return (a.kind() == "cgroup_value" || steers) &&
          (IsWithin(a.object(), b.object()) || IsWithin(b.object(), a.object()));
 }
 
@@ -145,8 +164,10 @@ absl::Status Guard::CheckRivals(absl::string_view type, const std::string& cgrou
       same.set_object(cgroup);
       // A group below a frozen one is frozen as well.
       const bool below = held.kind() == "freezer" && IsWithin(cgroup, held.object());
-      // Links and classes differ by more than their group: the plan shows whether they fight.
-      const bool known = held.kind() != "link" && held.kind() != "net_class";
+      // Links and classes differ by more than their group, and a signal may be one process's: the
+      // plan shows whether they fight.
+      const bool known =
+          held.kind() != "link" && held.kind() != "net_class" && held.kind() != "signal";
       if (known && (below || Fight(same, held))) return Refuse(*other, held);
     }
   }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "absl/types/span.h"
 #include "base/clock.h"
 #include "faultline/v1/faults.pb.h"
+#include "injector/host/host.h"
+#include "injector/protection.h"
 
 namespace faultline {
 
@@ -30,11 +33,15 @@ struct GuardPolicy {
   int max_faults = 4;
   // Longest duration of one.
   std::int64_t max_duration_ns = 3600 * kNsPerSecond;
+  // Of any hour that faults may take together, percent.
+  double max_hour_share = 100;
   // Groups that no fault may touch: neither they, nor one that holds them, nor one inside them.
   std::vector<std::string> protected_cgroups = {};
   // Groups of processes that no fault may touch (PID 1, the injector, what undoes beside it), in
   // every hierarchy: neither they nor one that holds them.
   std::vector<std::string> protected_homes = {};
+  // Services that no fault may touch, wherever they run; unset: none is looked up.
+  std::optional<Protection> protection = std::nullopt;
 };
 
 class Guard {
@@ -47,6 +54,18 @@ class Guard {
 
   // FailedPrecondition with the reason if `cgroup` is protected: whoever asks, root included.
   absl::Status CheckTarget(const std::string& cgroup) const;
+  // The same for the groups of services, which `host` tells (Protection::Check).
+  absl::Status CheckServices(Host& host, const std::string& cgroup) const {
+    return policy_.protection.has_value()
+               ? policy_.protection->Check(
+                     {[&host](absl::Span<const std::string> units) {
+                        return host.UnitGroups(units);
+                      },
+                      [&host](const std::string& group) { return host.Members(group); },
+                      [&host](const v1::Target& target) { return host.Resolve(target); }},
+                     cgroup)
+               : absl::OkStatus();
+  }
 
   // FailedPrecondition: one of `active` is of the same type and holds what a fault on `cgroup`
   // would need, e.g. its quota. Before the plan, which would take the other's work for somebody

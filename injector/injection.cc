@@ -12,6 +12,8 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "injector/faults/shape.h"
+#include "proto/peer_text.h"
 
 namespace faultline {
 namespace {
@@ -73,17 +75,6 @@ absl::Status CheckTarget(const FaultType& type, const v1::FaultSpec& spec) {
                    : absl::StrCat("the target is of kind ", kind, "; ", takes));
 }
 
-absl::Status CheckShape(const v1::FaultSpec& spec) {
-  const v1::ShapeKind kind = spec.shape().kind();
-  if (kind == v1::SHAPE_KIND_UNSPECIFIED || kind == v1::SHAPE_KIND_CONSTANT) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat(spec.type(),
-                   " has the full dose from start to end: leave the shape out or "
-                   "make it constant"));
-}
-
 absl::StatusOr<const FaultType*> CheckSpec(const v1::FaultSpec& spec) {
   const FaultType* type = FindFaultType(spec.type());
   if (type == nullptr) {
@@ -94,7 +85,6 @@ absl::StatusOr<const FaultType*> CheckSpec(const v1::FaultSpec& spec) {
   }
   if (absl::Status status = CheckId(spec.id()); !status.ok()) return status;
   if (absl::Status status = CheckTarget(*type, spec); !status.ok()) return status;
-  if (absl::Status status = CheckShape(spec); !status.ok()) return status;
   if (!type->peers && spec.peers_size() > 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(spec.type(), " takes no peer filters: leave them out"));
@@ -102,64 +92,126 @@ absl::StatusOr<const FaultType*> CheckSpec(const v1::FaultSpec& spec) {
   return type;
 }
 
+// Between two pulses nothing of the fault is left, nor of the controller that it had turned on.
+absl::Status CheckUnitPulse(const FaultType& type, const v1::Change& change) {
+  if (!change.has_unit() || !change.before().empty()) return absl::OkStatus();
+  const std::string controller = change.attribute().substr(0, change.attribute().find(':'));
+  return absl::FailedPreconditionError(absl::StrCat(
+      type.name, ": the ", controller, " controller is off for ", change.unit().unit(),
+      ", and a pulse would have systemd turn it on and off again and again; have it held on by "
+      "`faultline run start --target`, or by a setting of the unit (CPUWeight=, "
+      "MemoryAccounting=yes)"));
+}
+
+void NoteExempt(absl::Span<const v1::PeerFilter> exempt, std::vector<std::string>* notes) {
+  if (exempt.empty()) return;
+  std::vector<std::string> texts;
+  for (const v1::PeerFilter& peer : exempt) texts.push_back(PeerText(peer));
+  notes->push_back(absl::StrCat("packets of ", absl::StrJoin(texts, ", "),
+                                " are not met: this host's owner exempts them, or they are the "
+                                "collector's"));
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(
-    Host* host, Clock* clock, const v1::FaultSpec& spec, Instant commanded, const Guard& guard,
-    absl::Span<const v1::FaultState* const> others) {
+absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(Host* host, Clock* clock,
+                                                           const v1::FaultSpec& spec, Timing timing,
+                                                           const Guard& guard, const Others& others,
+                                                           std::vector<v1::PeerFilter> exempt) {
   absl::StatusOr<const FaultType*> type = CheckSpec(spec);
   if (!type.ok()) return type.status();
+  absl::StatusOr<Shape> shape = ParseShape(
+      spec, (*type)->shapes, LeastShapeNs(**type, spec.shape().kind() == v1::SHAPE_KIND_RAMP));
+  if (!shape.ok()) return shape.status();
   absl::StatusOr<Parameters> parameters = Parameters::Parse((*type)->parameters, spec);
   if (!parameters.ok()) return parameters.status();
-  absl::StatusOr<std::string> cgroup = host->Resolve(spec.target());
-  if (!cgroup.ok()) return cgroup.status();
-  if (absl::Status status = guard.CheckTarget(*cgroup); !status.ok()) return status;
+  std::unique_ptr<Injection> injection(new Injection(host, clock));
+  injection->FillState(**type, spec, timing);
+  if (absl::Status found = injection->FindTarget(spec.target()); !found.ok()) return found;
+  const std::string& cgroup = injection->state_.cgroup();
+  absl::Status allowed = guard.CheckTarget(cgroup);
+  if (allowed.ok()) allowed = guard.CheckServices(*host, cgroup);
+  if (!allowed.ok()) return allowed;
   // Before the plan, to which the work of another fault looks like somebody else's.
-  if (absl::Status status = Guard::CheckRivals(spec.type(), *cgroup, others); !status.ok()) {
+  if (absl::Status status = Guard::CheckRivals(spec.type(), cgroup, others.beside); !status.ok()) {
     return status;
   }
 
-  std::unique_ptr<Injection> injection(new Injection(host, clock));
-  injection->FillState(**type, spec, commanded);
-  injection->state_.set_cgroup(*cgroup);
-  absl::StatusOr<std::vector<std::uint64_t>> ids = host->GroupIds(*cgroup);
+  absl::StatusOr<std::vector<std::uint64_t>> ids = host->GroupIds(cgroup);
   if (!ids.ok()) return ids.status();
   injection->group_ids_ = std::move(*ids);
   parameters->WriteTo(injection->state_.mutable_spec());
-  injection->fault_ = (*type)->make();
-  const Request request{injection->state_.spec(), *parameters, *cgroup,
-                        injection->state_.deadline_boottime_ns()};
-  absl::Status planned =
-      injection->fault_->Plan(*host, request, &injection->levers_, &injection->notes_);
-  if (!planned.ok()) return planned;
-  if (!(*type)->hold && !host->HasProcess(*cgroup)) {
+  if (absl::Status rival = Guard::CheckRivals(spec.type(), cgroup, others.before); !rival.ok()) {
     injection->notes_.push_back(
-        absl::StrCat("no process is in control group ", *cgroup,
-                     " nor below it: as long as none comes, nothing is met"));
+        absl::StrCat("what it changes is looked at shortly before it begins: ", rival.message()));
+  } else if (absl::Status planned =
+                 injection->PlanLevers(**type, *parameters, *shape, std::move(exempt));
+             !planned.ok()) {
+    return planned;
   }
-  for (const std::unique_ptr<Lever>& lever : injection->levers_) {
-    *injection->state_.add_changes() = lever->change();
-    for (std::string& note : lever->Notes()) injection->notes_.push_back(std::move(note));
-  }
-  for (v1::Dose& dose : injection->fault_->Baseline()) {
-    *injection->state_.add_baseline() = std::move(dose);
-  }
-  if (absl::Status status = guard.CheckOthers(injection->state_, others); !status.ok()) {
+  if (absl::Status status = guard.CheckOthers(injection->state_, others.beside); !status.ok()) {
     return status;
   }
   return injection;
 }
 
-void Injection::FillState(const FaultType& type, const v1::FaultSpec& spec, Instant commanded) {
+absl::Status Injection::FindTarget(const v1::Target& target) {
+  const absl::StatusOr<std::int64_t> started = host_->ProcessStart(target);
+  const absl::StatusOr<std::string> cgroup = host_->Resolve(target);
+  if (!cgroup.ok()) return cgroup.status();
+  if (!started.ok()) return started.status();
+  state_.set_cgroup(*cgroup);
+  return HoldProcess(*started);
+}
+
+absl::Status Injection::HoldProcess(std::int64_t process_start) {
+  process_start_ = process_start;
+  return CheckProcess();
+}
+
+absl::Status Injection::PlanLevers(const FaultType& type, const Parameters& parameters,
+                                   const Shape& shape, std::vector<v1::PeerFilter> exempt) {
+  const std::string& cgroup = state_.cgroup();
+  fault_ = type.make();
+  const Request request{state_.spec(),
+                        parameters,
+                        cgroup,
+                        state_.start_boottime_ns(),
+                        state_.deadline_boottime_ns(),
+                        shape,
+                        std::move(exempt)};
+  if (FollowerOf(type, shape.ramp()) == Follower::kController) steps_ = fault_->StepsOf(request);
+  level_ = steps_.StepLevel(0);
+  if (absl::Status planned = fault_->Plan(*host_, request, &levers_, &notes_); !planned.ok()) {
+    return planned;
+  }
+  if (type.peers) NoteExempt(request.exempt, &notes_);
+  if (!type.hold && !host_->HasProcess(cgroup)) {
+    notes_.push_back(absl::StrCat("no process is in control group ", cgroup,
+                                  " nor below it: as long as none comes, nothing is met"));
+  }
+  for (const std::unique_ptr<Lever>& lever : levers_) {
+    if (steps_.pulse()) {
+      if (absl::Status can = CheckUnitPulse(type, lever->change()); !can.ok()) return can;
+    }
+    *state_.add_changes() = lever->change();
+    for (std::string& note : lever->Notes()) notes_.push_back(std::move(note));
+  }
+  TakeBaseline();
+  return absl::OkStatus();
+}
+
+void Injection::FillState(const FaultType& type, const v1::FaultSpec& spec, Timing timing) {
   *state_.mutable_spec() = spec;
   if (spec.id().empty()) state_.mutable_spec()->set_id(NewFaultId());
   // 0 asks for one; the mask keeps it from drawing 0.
   if (spec.seed() == 0) state_.mutable_spec()->set_seed(Random64() | 1);
   state_.set_phase(v1::PHASE_ACCEPTED);
   v1::Edge* edge = state_.mutable_edges()->mutable_commanded();
-  edge->set_boottime_ns(commanded.boottime_ns);
-  edge->set_realtime_ns(commanded.realtime_ns);
-  state_.set_deadline_boottime_ns(commanded.boottime_ns + spec.duration_ns());
+  edge->set_boottime_ns(timing.commanded.boottime_ns);
+  edge->set_realtime_ns(timing.commanded.realtime_ns);
+  state_.set_start_boottime_ns(timing.start_ns);
+  state_.set_deadline_boottime_ns(timing.start_ns + spec.duration_ns());
   state_.set_sham(type.sham);
   state_.set_hold(type.hold);
   for (const char* symptom : type.symptoms) state_.add_symptoms(symptom);
@@ -190,18 +242,49 @@ void Injection::Stamp(v1::Edge* edge, const Instant& now, std::int64_t at_ns,
 }
 
 absl::Status Injection::Apply() {
-  apply_ns_ = clock_->Now().boottime_ns;
+  if (apply_ns_ == 0) apply_ns_ = clock_->Now().boottime_ns;
+  settle_ns_ = 0;
   if (apply_ns_ >= state_.deadline_boottime_ns()) {
     return absl::FailedPreconditionError(
         absl::StrCat("it was not applied: its deadline, ",
                      absl::FormatDuration(absl::Nanoseconds(state_.spec().duration_ns())),
                      " after the command, was over by then; give it a longer duration"));
   }
-  for (const std::unique_ptr<Lever>& lever : levers_) {
-    if (absl::Status status = lever->Apply(); !status.ok()) return status;
+  for (; applied_ < levers_.size(); ++applied_) {
+    absl::Status status = levers_[applied_]->Apply();
+    if (status.ok()) continue;
+    settle_ns_ = levers_[applied_]->wait_ns();
+    return status;
   }
   SetPhase(v1::PHASE_APPLIED);
   return absl::OkStatus();
+}
+
+absl::Status Injection::CheckProcess() const {
+  const v1::Target& target = state_.spec().target();
+  const absl::StatusOr<std::int64_t> now = host_->ProcessStart(target);
+  const bool gone = absl::IsNotFound(now.status());
+  if (!now.ok() && !gone) return now.status();
+  if (!gone && *now == process_start_) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("process ", target.pid(), " has ended since the command",
+                   gone ? "" : ", and its number is another's by now"));
+}
+
+absl::Status Injection::CheckBefore() {
+  if (absl::Status process = CheckProcess(); !process.ok()) return process;
+  if (absl::Status target = CheckTarget(); !target.ok()) return target;
+  for (const std::unique_ptr<Lever>& lever : levers_) {
+    if (absl::Status residue = lever->Residue(); !residue.ok()) return residue;
+  }
+  fault_->Refresh(*host_);
+  TakeBaseline();
+  return absl::OkStatus();
+}
+
+void Injection::TakeBaseline() {
+  state_.clear_baseline();
+  for (v1::Dose& dose : fault_->Baseline()) *state_.add_baseline() = std::move(dose);
 }
 
 absl::Status Injection::Confirm() {
@@ -236,7 +319,8 @@ absl::Status Injection::CheckTarget() const {
 }
 
 absl::Status Injection::Verify() {
-  const absl::Status target = state_.hold() ? absl::OkStatus() : CheckTarget();
+  const bool may_go = state_.hold() || (fault_ != nullptr && fault_->EndsTarget());
+  const absl::Status target = may_go ? absl::OkStatus() : CheckTarget();
   absl::Status status = target;
   for (const std::unique_ptr<Lever>& lever : levers_) {
     if (status.ok()) status = lever->Verify();

@@ -4,11 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "injector/injection.h"
 #include "proto/words.h"
@@ -31,6 +34,12 @@ constexpr const char* kSchema =
     "CREATE TABLE IF NOT EXISTS standing ("
     " kind TEXT NOT NULL, object TEXT NOT NULL, change BLOB NOT NULL,"
     " PRIMARY KEY(kind, object));"
+    // What faults took that have ended: as many as there were, while only so many rows are kept.
+    "CREATE TABLE IF NOT EXISTS taken ("
+    " boot_id TEXT NOT NULL,"
+    " begin_boottime_ns INTEGER NOT NULL,"
+    " end_boottime_ns INTEGER NOT NULL,"
+    " realtime_offset_ns INTEGER NOT NULL);"
     "CREATE INDEX IF NOT EXISTS open_faults ON faults(open) WHERE open = 1;"
     "PRAGMA user_version = 1;";
 
@@ -38,6 +47,9 @@ constexpr const char* kSave =
     "INSERT INTO faults(id, type, phase, open, boot_id, deadline_boottime_ns, state)"
     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"
     " ON CONFLICT(id) DO UPDATE SET phase = ?3, open = ?4, state = ?7";
+
+// An hour is looked at; the wall clock, by which other boots are compared, may be set meanwhile.
+constexpr std::int64_t kTakenKeptNs = 2 * 3600 * kNsPerSecond;
 
 bool Damaged(int code) {
   const int primary = code & 0xFF;
@@ -93,21 +105,29 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) 
 }
 
 absl::StatusOr<std::int64_t> Journal::FirstDeadline(const std::string& path,
-                                                    const std::string& boot_id) {
+                                                    const std::string& boot_id,
+                                                    std::int64_t lease_until_ns) {
   Journal journal(path);
   sqlite3* db = nullptr;
-  const int code =
+  const int opened =
       sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
   journal.db_.reset(db);
-  if (code != SQLITE_OK) return journal.Error("open");
-  absl::StatusOr<Statement> first = journal.Prepare(
-      "SELECT min(deadline_boottime_ns) FROM faults WHERE open = 1 AND boot_id = ?1 AND "
-      "phase != 'PHASE_UNDOING'");
-  if (!first.ok()) return first.status();
-  BindText(first->get(), 1, boot_id);
-  if (sqlite3_step(first->get()) != SQLITE_ROW) return journal.Error("read the deadlines");
-  if (sqlite3_column_type(first->get(), 0) == SQLITE_NULL) return INT64_MAX;
-  return sqlite3_column_int64(first->get(), 0);
+  if (opened != SQLITE_OK) return journal.Error("open");
+  absl::StatusOr<Statement> rows = journal.Prepare(
+      "SELECT deadline_boottime_ns, state FROM faults WHERE open = 1 AND boot_id = ?1 AND "
+      "phase NOT IN ('PHASE_UNDOING', 'PHASE_ACCEPTED')");
+  if (!rows.ok()) return rows.status();
+  BindText(rows->get(), 1, boot_id);
+  std::int64_t first_ns = INT64_MAX;
+  int code = SQLITE_ROW;
+  while ((code = sqlite3_step(rows->get())) == SQLITE_ROW) {
+    first_ns = std::min<std::int64_t>(first_ns, sqlite3_column_int64(rows->get(), 0));
+    v1::FaultState state;
+    const bool leased = state.ParseFromString(ColumnBytes(rows->get(), 1)) && state.leased();
+    if (leased) first_ns = std::min(first_ns, lease_until_ns);
+  }
+  if (code != SQLITE_DONE) return journal.Error("read the deadlines");
+  return first_ns;
 }
 
 absl::Status Journal::OpenFile() {
@@ -153,8 +173,23 @@ absl::Status Journal::SetAside(absl::string_view why) {
   sqlite3* db = nullptr;
   sqlite3_open_v2(kept.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   old.db_.reset(db);
+  const absl::StatusOr<int> carried = CarryOver(old);
+  if (!carried.ok()) return carried.status();
+  complaints_.push_back(absl::StrCat("the undo journal is damaged (", why, "); it is kept as ",
+                                     kept, " and ", *carried,
+                                     " of its faults were carried over; a fault that was lost with "
+                                     "it has to be undone by hand"));
+  return absl::OkStatus();
+}
+
+// Walks until the damage; what lies after it cannot be read.
+absl::StatusOr<int> Journal::CarryOver(Journal& old) {
   int carried = 0;
-  // Walks until the damage; what lies after it cannot be read.
+  if (absl::StatusOr<std::vector<Taken>> taken = old.LoadTaken(); taken.ok()) {
+    for (const Taken& one : *taken) {
+      if (absl::Status status = Keep(one); !status.ok()) return status;
+    }
+  }
   if (absl::StatusOr<Statement> rows = old.Prepare("SELECT state FROM faults ORDER BY seq");
       rows.ok()) {
     while (sqlite3_step(rows->get()) == SQLITE_ROW) {
@@ -164,14 +199,26 @@ absl::Status Journal::SetAside(absl::string_view why) {
       ++carried;
     }
   }
-  complaints_.push_back(absl::StrCat("the undo journal is damaged (", why, "); it is kept as ",
-                                     kept, " and ", carried,
-                                     " of its faults were carried over; a fault that was lost with "
-                                     "it has to be undone by hand"));
-  return absl::OkStatus();
+  return carried;
 }
 
 absl::Status Journal::Save(const v1::FaultState& state) {
+  if (!IsFinal(state.phase())) return WriteRow(state);
+  // One commit for all of it.
+  absl::Status status = Execute("BEGIN IMMEDIATE");
+  if (!status.ok()) return status;
+  status = WriteRow(state);
+  if (const std::optional<Taken> taken = TakenBy(state); status.ok() && taken.has_value()) {
+    status = Keep(*taken);
+  }
+  if (status.ok()) status = Prune();
+  if (status.ok()) status = Execute("COMMIT");
+  // Some errors have rolled it back already.
+  if (!status.ok()) sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  return status;
+}
+
+absl::Status Journal::WriteRow(const v1::FaultState& state) {
   std::string bytes;
   if (!state.SerializeToString(&bytes)) {
     return absl::InternalError(absl::StrCat("fault ", state.spec().id(), " cannot be serialised"));
@@ -188,8 +235,42 @@ absl::Status Journal::Save(const v1::FaultState& state) {
   absl::Status status = code == SQLITE_DONE ? absl::OkStatus() : Error("save a fault");
   sqlite3_reset(save);
   sqlite3_clear_bindings(save);
-  if (status.ok() && IsFinal(state.phase())) return Prune();
   return status;
+}
+
+absl::Status Journal::Keep(const Taken& taken) {
+  absl::StatusOr<Statement> keep = Prepare("INSERT INTO taken VALUES(?1, ?2, ?3, ?4)");
+  if (!keep.ok()) return keep.status();
+  BindText(keep->get(), 1, taken.boot_id);
+  sqlite3_bind_int64(keep->get(), 2, taken.interval.begin_ns);
+  sqlite3_bind_int64(keep->get(), 3, taken.interval.end_ns);
+  sqlite3_bind_int64(keep->get(), 4, taken.realtime_offset_ns);
+  if (sqlite3_step(keep->get()) != SQLITE_DONE) return Error("keep what a fault took");
+  absl::StatusOr<Statement> forget = Prepare(
+      "DELETE FROM taken WHERE CASE WHEN boot_id = ?1 THEN end_boottime_ns < ?2 "
+      "ELSE end_boottime_ns + realtime_offset_ns < ?3 END");
+  if (!forget.ok()) return forget.status();
+  const std::int64_t before_ns = taken.interval.end_ns - kTakenKeptNs;
+  BindText(forget->get(), 1, taken.boot_id);
+  sqlite3_bind_int64(forget->get(), 2, before_ns);
+  sqlite3_bind_int64(forget->get(), 3, before_ns + taken.realtime_offset_ns);
+  return sqlite3_step(forget->get()) == SQLITE_DONE ? absl::OkStatus()
+                                                    : Error("forget what faults took");
+}
+
+absl::StatusOr<std::vector<Taken>> Journal::LoadTaken() {
+  absl::StatusOr<Statement> rows =
+      Prepare("SELECT boot_id, begin_boottime_ns, end_boottime_ns, realtime_offset_ns FROM taken");
+  if (!rows.ok()) return rows.status();
+  std::vector<Taken> taken;
+  int code = SQLITE_ROW;
+  while ((code = sqlite3_step(rows->get())) == SQLITE_ROW) {
+    taken.push_back({ColumnBytes(rows->get(), 0),
+                     {sqlite3_column_int64(rows->get(), 1), sqlite3_column_int64(rows->get(), 2)},
+                     sqlite3_column_int64(rows->get(), 3)});
+  }
+  if (code != SQLITE_DONE) return Error("read what faults took");
+  return taken;
 }
 
 absl::Status Journal::Prune() {

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "faultline/v1/faults.pb.h"
+#include "injector/hour_share.h"
 
 namespace faultline {
 
@@ -29,20 +30,26 @@ class Journal {
 
   static std::string PathIn(const std::string& state_dir) { return state_dir + "/journal.db"; }
 
-  // The earliest deadline, CLOCK_BOOTTIME ns, of what is open, of boot `boot_id` and not being
-  // undone; INT64_MAX: there is none. Reads beside whoever has the journal open, and changes
-  // nothing.
+  // The earliest deadline, CLOCK_BOOTTIME ns, of what is open, of boot `boot_id`, has begun and is
+  // not being undone; INT64_MAX: there is none. What is leased ends at `lease_until_ns` at the
+  // latest. Reads beside whoever has the journal open, and changes nothing.
   static absl::StatusOr<std::int64_t> FirstDeadline(const std::string& path,
-                                                    const std::string& boot_id);
+                                                    const std::string& boot_id,
+                                                    std::int64_t lease_until_ns = INT64_MAX);
   ~Journal() = default;
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  // Inserts or replaces the row of the fault; durable when it returns OK.
+  // Inserts or replaces the row of the fault, and keeps what it took if it has ended; durable when
+  // it returns OK.
   absl::Status Save(const v1::FaultState& state);
 
   // Every row, oldest first. Rows that cannot be read are kept and complained about.
   absl::StatusOr<std::vector<v1::FaultState>> Load();
+
+  // What faults took that ended within two hours of the newest end, also of those whose rows are
+  // gone; some may come twice.
+  absl::StatusOr<std::vector<Taken>> LoadTaken();
 
   // What stands until the service is removed (the network's planes), by object.
   absl::Status SaveStanding(const v1::Change& change);
@@ -66,7 +73,11 @@ class Journal {
   absl::Status Execute(const char* sql);
   absl::StatusOr<Statement> Prepare(const char* sql);
   absl::Status Error(absl::string_view what) const;
+  absl::Status WriteRow(const v1::FaultState& state);
+  absl::Status Keep(const Taken& taken);
   absl::Status Prune();
+  // All that can be read of a damaged journal; how many faults that were.
+  absl::StatusOr<int> CarryOver(Journal& old);
 
   const std::string path_;
   std::vector<std::string> complaints_;

@@ -13,6 +13,7 @@
 #include "base/open_mark.h"
 #include "injector/host/process.h"
 #include "injector/journal.h"
+#include "injector/lease.h"
 
 namespace faultline {
 namespace {
@@ -27,7 +28,7 @@ void EndInjector(const std::string& state_dir) {
   const Descriptor process(PidfdOpen(pid));
   if (!process.valid() || StateLock::Injector(state_dir) != pid) return;
   LogEvent(Event::kInjectorEnded, {{kPidField, absl::StrCat(pid)}}, "the injector, process ", pid,
-           ", let a deadline pass and is ended");
+           ", let a deadline or the end of its lease pass and is ended");
   if (PidfdKill(process.get()) != 0) {
     LogError("end process ", pid, ": errno ", errno);
   }
@@ -38,12 +39,13 @@ void EndInjector(const std::string& state_dir) {
 Keeper::Keeper(std::string state_dir, const std::string& run_dir, std::string boot_id, Clock* clock)
     : state_dir_(std::move(state_dir)),
       mark_(OpenMark(run_dir)),
+      term_file_(Lease::TermFile(run_dir)),
       boot_id_(std::move(boot_id)),
       clock_(clock) {}
 
 bool Keeper::IsOverdue(std::int64_t now_ns) {
   const absl::StatusOr<std::int64_t> deadline =
-      Journal::FirstDeadline(Journal::PathIn(state_dir_), boot_id_);
+      Journal::FirstDeadline(Journal::PathIn(state_dir_), boot_id_, Lease::ReadTerm(term_file_));
   const bool late = deadline.ok() && *deadline < now_ns - kGraceNs;
   overdue_looks_ = late ? overdue_looks_ + 1 : 0;
   return overdue_looks_ >= 2;

@@ -24,11 +24,15 @@
 #include "base/open_mark.h"
 #include "base/status.h"
 #include "base/supervisor.h"
+#include "bpf/fault.h"
 #include "injector/controller.h"
 #include "injector/docs.h"
-#include "injector/host/process.h"
-#include "injector/host/real_host.h"
+#include "injector/host/hold.h"
+#include "injector/host/host.h"
+#include "injector/host/real_kernel.h"
+#include "injector/host_readings.h"
 #include "injector/keeper.h"
+#include "injector/limit_options.h"
 #include "injector/options.h"
 #include "injector/planes.h"
 #include "injector/server.h"
@@ -56,20 +60,37 @@ bool HasJournal(const std::string& state_dir) {
          (errno != ENOENT && errno != ENOTDIR);
 }
 
-std::string FindHelper(const InjectorOptions& options) {
-  if (!options.helper.empty()) return options.helper;
+// The folder of the helper programs.
+std::string FindHelpers(const InjectorOptions& options) {
+  if (!options.helpers.empty()) return options.helpers;
   std::error_code error;
   const std::filesystem::path self =
       std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   for (const std::filesystem::path& folder : {self, self / "../libexec/faultline"}) {
-    const std::string path = (folder / kHoldProgram).lexically_normal();
-    if (::access(path.c_str(), X_OK) == 0) return path;
+    const std::filesystem::path path = (folder / kHoldProgram).lexically_normal();
+    if (::access(path.c_str(), X_OK) == 0) return path.parent_path();
   }
-  return self / kHoldProgram;
+  return self;
+}
+
+// What the programs hold is enough for all that is spared: the owner's peers, ssh, the collector.
+static_assert(kMaxExempt + 1 + Lease::kMaxCollectors <= FAULT_EXEMPT);
+
+// The owner's peers, and ssh, from either end.
+std::vector<v1::PeerFilter> ExemptOf(const InjectorOptions& options) {
+  std::vector<v1::PeerFilter> exempt = options.exempt;
+  if (options.ssh_port == 0) return exempt;
+  v1::PeerFilter ssh;
+  ssh.set_protocol("tcp");
+  ssh.set_port_first(static_cast<std::uint32_t>(options.ssh_port));
+  ssh.set_port_last(ssh.port_first());
+  exempt.push_back(std::move(ssh));
+  return exempt;
 }
 
 absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions& options,
-                                                           RealHost* host,
+                                                           const RealKernel& kernel, Host* host,
+                                                           HostReadings* readings,
                                                            std::unique_ptr<Journal> journal) {
   absl::StatusOr<std::string> boot_id = ReadBootId();
   if (!boot_id.ok()) return boot_id.status();
@@ -77,11 +98,22 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
   how.guard.max_faults = options.max_faults;
   how.guard.max_duration_ns = options.max_duration_ns;
   how.guard.protected_cgroups = options.protected_cgroups;
-  how.guard.protected_homes = host->HomesOf(1);
+  how.guard.protected_homes = kernel.HomesOf(1);
   for (std::vector<std::string> homes :
-       {UndoHomes(how.guard.protected_homes), host->HomesOf(::getpid())}) {
+       {UndoHomes(how.guard.protected_homes), kernel.HomesOf(::getpid())}) {
     for (std::string& home : homes) how.guard.protected_homes.push_back(std::move(home));
   }
+  if (!options.protected_units.empty() && !kernel.has_systemd()) {
+    LogWarning(
+        "--protect-unit protects nothing here, as systemd is not the init of this host; "
+        "name control groups by --protect-cgroup");
+  }
+  how.guard.max_hour_share = options.max_hour_share;
+  how.guard.protection.emplace(options.protected_units);
+  how.exempt = ExemptOf(options);
+  how.autonomous = options.autonomous;
+  how.stop = options.stop;
+  how.readings = readings;
   how.boot_id = *boot_id;
   if (!options.enabled) {
     how.disabled =
@@ -90,6 +122,8 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
   }
   how.halt_path = options.state_dir + "/halted";
   how.open_mark = OpenMark(options.run_dir);
+  how.collector_path = options.run_dir + "/collector";
+  how.lease_path = Lease::TermFile(options.run_dir);
   how.run_thread = !options.undo;
   return Controller::Create(std::move(how), host, &Clock::System(), std::move(journal));
 }
@@ -179,12 +213,25 @@ absl::StatusOr<std::optional<StateLock>> TakeLock(const InjectorOptions& options
   return Keeper(options.state_dir, options.run_dir, *boot_id, &Clock::System()).WaitForTurn();
 }
 
+std::vector<PlaneDevice> WantedPlanes(const InjectorOptions& options) {
+  const std::vector<std::string>& merged = options.plane_mq_devices;
+  std::vector<PlaneDevice> wanted;
+  for (const std::string& name : options.plane_devices) {
+    if (std::find(merged.begin(), merged.end(), name) == merged.end()) wanted.push_back({name});
+  }
+  for (const std::string& name : merged) wanted.push_back({name, true});
+  return wanted;
+}
+
 // The exit status; an error is why it could not start.
 absl::StatusOr<int> Run(const InjectorOptions& options, int signals, Supervisor* supervisor) {
   if (::geteuid() != 0) {
     return absl::PermissionDeniedError(
         "run it as root: it changes control groups, the network and the memory of other users' "
         "processes");
+  }
+  if (!options.undo && !options.remove_planes) {
+    if (absl::Status owned = CheckOwnedByRoot(options.config_file); !owned.ok()) return owned;
   }
   if (options.undo && !HasJournal(options.state_dir)) {
     LogError("there is no journal in ", options.state_dir,
@@ -194,17 +241,18 @@ absl::StatusOr<int> Run(const InjectorOptions& options, int signals, Supervisor*
   absl::StatusOr<std::optional<StateLock>> lock = TakeLock(options);
   if (!lock.ok()) return lock.status();
   if (!lock->has_value()) return 0;
-  absl::StatusOr<std::unique_ptr<RealHost>> host =
-      RealHost::Create({.leak = {.helper = FindHelper(options), .report_dir = options.run_dir},
-                        .bpffs = options.bpffs,
-                        .plane_devices = options.plane_devices},
-                       &Clock::System());
-  if (!host.ok()) return host.status();
+  const absl::StatusOr<std::unique_ptr<RealKernel>> kernel = RealKernel::Create(
+      {.helpers = {.programs = FindHelpers(options), .report_dir = options.run_dir},
+       .bpffs = options.bpffs},
+      &Clock::System());
+  if (!kernel.ok()) return kernel.status();
+  const std::vector<PlaneDevice> planed = WantedPlanes(options);
+  Host host({.plane_devices = planed, .memory_reserve = options.memory_reserve}, (*kernel)->Get());
   absl::StatusOr<std::unique_ptr<Journal>> journal =
       Journal::Open(Journal::PathIn(options.state_dir));
   if (!journal.ok()) return journal.status();
   if (options.remove_planes) {
-    if (const absl::Status removed = RemovePlanes(**journal, **host); !removed.ok()) return removed;
+    if (const absl::Status removed = RemovePlanes(**journal, host); !removed.ok()) return removed;
     return 0;
   }
   if (!options.undo) {
@@ -212,14 +260,18 @@ absl::StatusOr<int> Run(const InjectorOptions& options, int signals, Supervisor*
     const absl::Status free = Server::Check({options.run_dir, options.group});
     if (!free.ok()) return free;
   }
-  Planes planes(options.undo ? std::vector<std::string>() : options.plane_devices);
+  Planes planes((*kernel)->Get().net, options.undo ? std::vector<PlaneDevice>() : planed);
   planes.SetUp(**journal);
+  RealHostReadings readings(options.state_dir);
   absl::StatusOr<std::unique_ptr<Controller>> controller =
-      MakeController(options, host->get(), std::move(*journal));
+      MakeController(options, **kernel, &host, &readings, std::move(*journal));
   if (!controller.ok()) return controller.status();
   if (options.undo) return UndoAndTell(**controller) ? 0 : kFailed;
-  if (const absl::Status kept = (*host)->Probe("ledger"); !kept.ok()) {
+  if (const absl::Status kept = host.Probe("ledger"); !kept.ok()) {
     LogWarning("no dose ledger: ", kept.message());
+  }
+  if (const absl::Status seen = host.Probe("watch"); !seen.ok()) {
+    LogWarning("the touches of cpu.limit will be read from cpu.stat: ", seen.message());
   }
   return Serve(options, **controller, planes, signals, supervisor);
 }
@@ -262,7 +314,8 @@ int main(int argc, char** argv) {
     std::fputs(faultline::FaultsDoc().c_str(), stdout);
     return 0;
   }
-  // Inherited by the threads to come. Without the right to it, deadlines are only less exact.
+  // Inherited by the threads to come, not by helpers (BecomeHelper). Without the right to it,
+  // deadlines are only less exact; as a service it has its unit's CPUWeight= instead.
   ::setpriority(PRIO_PROCESS, 0, faultline::kNice);
   // Whatever is made below is root's alone until it is given away.
   ::umask(0077);

@@ -8,21 +8,31 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
-#include "injector/host/net.h"
 
 namespace faultline {
 namespace {
 
-absl::Status Make(Journal& journal, const std::string& device) {
+absl::Status Make(const NetKernel& kernel, Journal& journal, const PlaneDevice& device) {
   // Enough to take the plane away, should we die while it is made.
   v1::Change intent;
   intent.set_kind("net_plane");
-  intent.set_object(device);
+  intent.set_object(device.name);
+  absl::StatusOr<std::vector<v1::Change>> standing = journal.LoadStanding();
+  if (!standing.ok()) return standing.status();
+  for (const v1::Change& earlier : *standing) {
+    if (earlier.object() == device.name && earlier.before() != earlier.after()) {
+      intent.set_before(earlier.before());
+    }
+  }
   if (absl::Status saved = journal.SaveStanding(intent); !saved.ok()) return saved;
-  absl::StatusOr<v1::Change> made = SetUpPlane(device);
-  if (made.ok()) return journal.SaveStanding(*made);
+  absl::StatusOr<v1::Change> made = SetUpPlane(kernel, device);
+  if (made.ok()) {
+    // Who finds a plane standing does not see what was there before it.
+    if (made->before() == made->after()) made->set_before(intent.before());
+    return journal.SaveStanding(*made);
+  }
   // One that stands already, and could not be completed, is still to be taken away some day.
-  const LeverOr plane = RecoverPlane(intent);
+  const LeverOr plane = RecoverPlane(kernel, intent);
   if (plane.ok() && (*plane)->Residue().ok()) {
     if (absl::Status status = journal.ForgetStanding(intent); !status.ok()) return status;
   }
@@ -32,16 +42,16 @@ absl::Status Make(Journal& journal, const std::string& device) {
 }  // namespace
 
 void Planes::MakeAndTell(Journal& journal, Device* device) {
-  const absl::Status status = Make(journal, device->name);
+  const absl::Status status = Make(kernel_, journal, device->wanted);
   if (status.ok()) {
     device->site.stands = true;
   } else {
-    LogError("no standing plane on ", device->name, ": ", status.message());
+    LogError("no standing plane on ", device->wanted.name, ": ", status.message());
   }
 }
 
-Planes::Planes(std::vector<std::string> devices) {
-  for (std::string& name : devices) devices_.push_back({std::move(name), {}});
+Planes::Planes(const NetKernel& kernel, std::vector<PlaneDevice> devices) : kernel_(kernel) {
+  for (PlaneDevice& wanted : devices) devices_.push_back({std::move(wanted), {}});
   if (devices_.empty()) return;
   absl::StatusOr<DeviceEvents> events = DeviceEvents::Open();
   if (events.ok()) {
@@ -62,13 +72,13 @@ int Planes::events() const { return events_.has_value() ? events_->fd() : -1; }
 void Planes::Look() {
   // Nor a warning for a host, or a task like --undo, that has none.
   if (devices_.empty()) return;
-  const absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
-  if (!netlink.ok()) {
-    LogWarning("what became of network devices cannot be looked at: ", netlink.status().message());
+  const absl::StatusOr<std::unique_ptr<Traffic>> traffic = kernel_.network->Open();
+  if (!traffic.ok()) {
+    LogWarning("what became of network devices cannot be looked at: ", traffic.status().message());
     return;
   }
   for (Device& device : devices_) {
-    PlaneSite now = LookAtPlane(**netlink, device.name);
+    PlaneSite now = LookAtPlane(**traffic, device.wanted);
     device.changed = !(now == device.site);
     device.site = std::move(now);
   }
@@ -86,9 +96,9 @@ void Planes::SetUpChanged(Journal& journal) {
     if (!device.changed || device.site.stands) continue;
     if (device.site.can.ok()) {
       MakeAndTell(journal, &device);
-      if (device.site.stands) LogInfo(device.name, " has its standing plane");
+      if (device.site.stands) LogInfo(device.wanted.name, " has its standing plane");
     } else {
-      LogWarning("no standing plane on ", device.name, ": ", device.site.can.message());
+      LogWarning("no standing plane on ", device.wanted.name, ": ", device.site.can.message());
     }
   }
 }

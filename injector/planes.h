@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "injector/host/host.h"
+#include "injector/host/net.h"
 #include "injector/host/netlink.h"
 #include "injector/host/plane.h"
 #include "injector/journal.h"
@@ -20,7 +21,7 @@ namespace faultline {
 class Planes {
  public:
   // Of `devices`, which need not be there yet.
-  explicit Planes(std::vector<std::string> devices);
+  Planes(const NetKernel& kernel, std::vector<PlaneDevice> devices);
 
   // Makes the plane of each device, or completes the one that stands; journaled first. A device
   // that cannot have one is reported and left out: faults that need it are refused with the reason.
@@ -37,14 +38,15 @@ class Planes {
 
  private:
   struct Device {
-    std::string name;
+    PlaneDevice wanted;
     // As it was looked at last, and what was made of it since.
     PlaneSite site;
     bool changed = false;
   };
   void Look();
-  static void MakeAndTell(Journal& journal, Device* device);
+  void MakeAndTell(Journal& journal, Device* device);
 
+  const NetKernel kernel_;
   std::vector<Device> devices_;
   std::optional<DeviceEvents> events_;
 };

@@ -28,6 +28,9 @@ absl::Status Controller::Recover() {
   const absl::MutexLock lock(&mutex_);
   absl::StatusOr<std::vector<v1::FaultState>> rows = journal_->Load();
   if (!rows.ok()) return rows.status();
+  const absl::StatusOr<std::vector<Taken>> taken = journal_->LoadTaken();
+  if (!taken.ok()) return taken.status();
+  for (const Taken& one : *taken) taken_.Add(one);
   complaints_ = journal_->complaints();
   for (const std::string& complaint : complaints_) LogError(complaint);
   for (const v1::FaultState& row : *rows) {
@@ -49,10 +52,15 @@ absl::Status Controller::Recover() {
 }
 
 void Controller::RecoverRow(v1::FaultState state) {
+  // It had not begun, so there is nothing to undo, in this boot or in another.
+  if (state.phase() == v1::PHASE_ACCEPTED) {
+    CloseUnbegun(std::move(state), "the injector ended before its start");
+    return;
+  }
   if (state.boot_id() != options_.boot_id) {
     CloseAfterReboot(state);
     recovered_.push_back(state);
-    finished_.push_back(std::move(state));
+    Finish(std::move(state));
     return;
   }
   active_.push_back({.injection = Injection::Recover(host_, clock_, std::move(state))});
@@ -71,6 +79,7 @@ void Controller::CloseAfterReboot(v1::FaultState& state) {
   undone->set_boottime_ns(last.boottime_ns() + unseen);
   undone->set_realtime_ns(last.realtime_ns() + unseen);
   undone->set_error_ns(unseen);
+  state.set_ended_with_boot(true);
   const bool ending = state.ending() != v1::PHASE_UNSPECIFIED;
   state.set_phase(ending ? state.ending() : v1::PHASE_UNDONE);
   if (state.phase() == v1::PHASE_INTERFERED) state.set_verdict(v1::VERDICT_INTERFERED);

@@ -18,7 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "base/clock.h"
 #include "base/status.h"
-#include "injector/host/cgroup.h"
+#include "injector/host/text_file.h"
 
 namespace faultline {
 namespace {

@@ -79,6 +79,18 @@ void Injection::BeginUndo(v1::Phase final, const std::string& reason) {
   SetPhase(v1::PHASE_UNDOING);
 }
 
+std::int64_t Injection::Quiesce() {
+  std::int64_t longest_ns = 0;
+  // As they are restored: what leads into a queue goes on before the queue is let go.
+  for (auto lever = levers_.rbegin(); lever != levers_.rend(); ++lever) {
+    if (*lever == nullptr) continue;
+    const absl::StatusOr<std::int64_t> one = (*lever)->Quiesce();
+    // What cannot end gently still ends.
+    if (one.ok()) longest_ns = std::max(longest_ns, *one);
+  }
+  return longest_ns;
+}
+
 // False: some lever could not be restored for now. Each is tried, whatever happened to the others.
 bool Injection::RestoreAll(bool* interfered) {
   state_.clear_residue();
@@ -92,6 +104,8 @@ bool Injection::RestoreAll(bool* interfered) {
       continue;
     }
     const absl::Status restored = (*lever)->Restore();
+    const std::int64_t wait_ns = restored.ok() ? 0 : (*lever)->wait_ns();
+    if (wait_ns > 0) settle_ns_ = settle_ns_ > 0 ? std::min(settle_ns_, wait_ns) : wait_ns;
     const absl::Status residue = (*lever)->Residue();
     if (absl::IsAborted(restored)) {
       *interfered = true;
@@ -151,6 +165,7 @@ void Injection::SayWhatIsMissing() {
 }
 
 bool Injection::PutOff(const std::string& why) {
+  settle_ns_ = 0;
   state_.clear_residue();
   state_.add_residue(why);
   return false;
@@ -160,7 +175,13 @@ bool Injection::Undo() {
   const std::int64_t begin_ns = clock_->Now().boottime_ns;
   const Hold hold = recovered_ ? InForce() : Hold::kYes;
   bool interfered = false;
-  const bool done = RestoreAll(&interfered);
+  const std::int64_t quiesce_ns = Quiesce();
+  settle_ns_ = 0;
+  const bool done =
+      quiesce_ns == 0 ? RestoreAll(&interfered) : PutOff("what it held back is still on its way");
+  if (quiesce_ns > 0) settle_ns_ = quiesce_ns;
+  // The first attempt may have ended what a later one finds ended.
+  if (quiesce_ns == 0 && restoring_ns_ == 0) restoring_ns_ = begin_ns;
   const Instant end = clock_->Now();
   if (hold == Hold::kYes) {
     held_until_ = {begin_ns, end.boottime_ns};
@@ -172,7 +193,7 @@ bool Injection::Undo() {
   if (!done) return false;
   // What came in between the last measurement and the end.
   Measure();
-  StampUndone(begin_ns, end);
+  StampUndone(restoring_ns_, end);
   SetPhase(state_.ending());
   if (interfered && state_.ending() != v1::PHASE_FAILED) {
     SetPhase(v1::PHASE_INTERFERED);

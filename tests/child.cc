@@ -19,6 +19,7 @@
 #include <fstream>
 #include <sstream>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -162,6 +163,37 @@ bool WaitForFile(const std::string& path, std::int64_t timeout_ns) {
   });
 }
 
+namespace {
+
+// Ends what is in the groups of `top` and removes them, the deepest first. Left alone where
+// somebody is inside whom this pid namespace does not see.
+void RemoveGroups(const std::filesystem::path& top) {
+  std::vector<std::filesystem::path> groups{top};
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator at(top, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;
+    if (at->is_directory(ignored)) groups.push_back(at->path());
+  }
+  PollUntil(2 * kNsPerSecond, [&groups] {
+    for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+      std::ifstream members(*group / "cgroup.procs");
+      for (pid_t pid = 0; members >> pid;) {
+        if (pid == 0) return true;
+        if (pid > 1 && pid != ::getpid()) ::kill(pid, SIGKILL);
+      }
+      // On v1 nobody who stands still can be killed.
+      std::ofstream(*group / "freezer.state") << "THAWED";
+    }
+    for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+      if (::rmdir(group->c_str()) != 0 && errno == EBUSY) return false;
+    }
+    return true;
+  });
+}
+
+}  // namespace
+
 void RemoveLeftGroups(const std::string& name) {
   const absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
   if (!tree.ok()) return;
@@ -171,18 +203,28 @@ void RemoveLeftGroups(const std::string& name) {
       const std::string file = entry.path().filename();
       absl::string_view rest = file;
       pid_t owner = 0;
-      const bool ours = absl::ConsumePrefix(&rest, "faultline-test-") &&
-                        absl::ConsumeSuffix(&rest, absl::StrCat("-", name)) &&
-                        absl::SimpleAtoi(rest, &owner);
-      if (!ours || (owner != ::getpid() && ::kill(owner, 0) == 0)) continue;
-      PollUntil(2 * kNsPerSecond, [&entry] {
-        std::ifstream members(entry.path() / "cgroup.procs");
-        for (pid_t pid = 0; members >> pid;) {
-          if (pid > 1 && pid != ::getpid()) ::kill(pid, SIGKILL);
-        }
-        return ::rmdir(entry.path().c_str()) == 0 || errno != EBUSY;
-      });
+      if (!absl::ConsumePrefix(&rest, "faultline-test-")) continue;
+      const std::size_t dash = rest.find('-');
+      if (dash == absl::string_view::npos || !absl::SimpleAtoi(rest.substr(0, dash), &owner)) {
+        continue;
+      }
+      const bool named = rest.substr(dash + 1) == name;
+      const bool own = owner == ::getpid();
+      if (name.empty() ? own : !named) continue;
+      if (own || ::kill(owner, 0) != 0) RemoveGroups(entry.path());
     }
+  }
+}
+
+void RemoveLeftFiles() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/var/tmp", error)) {
+    const std::string file = entry.path().filename();
+    absl::string_view rest = file;
+    pid_t owner = 0;
+    const bool ours =
+        absl::ConsumePrefix(&rest, "faultline-test-") && absl::SimpleAtoi(rest, &owner);
+    if (ours && ::kill(owner, 0) != 0) std::filesystem::remove(entry.path(), error);
   }
 }
 

@@ -56,7 +56,10 @@ bool WaitForFile(const std::string& path, std::int64_t timeout_ns);
 // Removes /faultline-test-<pid>-`name` from every hierarchy, of this process and of processes that
 // are gone, and ends what is still inside: a test that was killed leaves its groups. Only groups of
 // that name are touched.
+// Of any name: "".
 void RemoveLeftGroups(const std::string& name);
+// Files of killed tests on a disk (tests/kernel/test_disk.h).
+void RemoveLeftFiles();
 
 // Folder of the programs under test, from the environment of the build (FAULTLINE_BIN_DIR).
 std::string BinDir();

@@ -36,6 +36,13 @@ class FakeClock final : public Clock {
     moved_.notify_all();
   }
 
+  // Of another boot from now on, a moment old; the wall clock goes on. Nobody may wait.
+  void Reboot() {
+    const std::lock_guard lock(mutex_);
+    realtime_offset_ns_ += boottime_ns_ - kNsPerSecond;
+    boottime_ns_ = kNsPerSecond;
+  }
+
   // A step of the wall clock.
   void StepRealtime(std::int64_t ns) {
     const std::lock_guard lock(mutex_);

@@ -31,6 +31,8 @@ constexpr std::chrono::milliseconds kStoodStill{300};
 constexpr std::chrono::seconds kListDeadline{2};
 // Undo waits for the kernel at most a few seconds; a Halt may undo several faults.
 constexpr std::chrono::seconds kCommandDeadline{30};
+// A lease that was not taken by then is followed by the next one.
+constexpr std::chrono::seconds kLeaseDeadline{2};
 
 // The injector's journal keeps what ended; here it is needed until every window that it touches is
 // sampled.
@@ -93,10 +95,11 @@ void InjectorLink::Stop() {
     stopped_ = true;
     for (grpc::ClientContext* call : calls_) call->TryCancel();
     if (question_ != nullptr) question_->context.TryCancel();
+    if (renewal_ != nullptr) renewal_->context.TryCancel();
   }
   if (thread_.joinable()) thread_.join();
   std::unique_lock lock(mutex_);
-  answered_.wait(lock, [this] { return question_ == nullptr; });
+  answered_.wait(lock, [this] { return question_ == nullptr && renewal_ == nullptr; });
 }
 
 void InjectorLink::Learn(const v1::FaultState& state) {
@@ -256,8 +259,11 @@ bool InjectorLink::IsAbsent(bool undisturbed) {
     return false;
   }
   const std::lock_guard lock(mutex_);
-  return std::all_of(states_.begin(), states_.end(),
-                     [](const auto& entry) { return IsFinal(entry.second.phase()); });
+  // One that had not begun cannot stand without that mark either.
+  return std::all_of(states_.begin(), states_.end(), [](const auto& entry) {
+    const v1::Phase phase = entry.second.phase();
+    return IsFinal(phase) || phase == v1::PHASE_ACCEPTED;
+  });
 }
 
 std::vector<v1::FaultState> InjectorLink::States(bool behind, Sight* sight) {
@@ -281,6 +287,56 @@ std::vector<v1::FaultState> InjectorLink::States(bool behind, Sight* sight) {
   result.reserve(states_.size());
   for (const auto& [id, state] : states_) result.push_back(state);
   return result;
+}
+
+std::optional<v1::LeaseRequest> InjectorLink::LeaseLeft() {
+  const std::lock_guard lock(mutex_);
+  const std::int64_t now_ns = Clock::System().Now().boottime_ns;
+  const std::int64_t left_ns = lease_until_ns_ - now_ns;
+  if (left_ns <= 0) return std::nullopt;
+  v1::LeaseRequest request;
+  request.set_ttl_ns(left_ns);
+  request.set_from_boottime_ns(now_ns);
+  if (!collector_.empty()) request.add_collector(collector_);
+  return request;
+}
+
+void InjectorLink::Renew(std::int64_t ttl_ns, const std::string& collector) {
+  {
+    const std::lock_guard lock(mutex_);
+    lease_until_ns_ = std::max(lease_until_ns_, Clock::System().Now().boottime_ns + ttl_ns);
+    collector_ = collector;
+  }
+  const std::optional<v1::LeaseRequest> request = LeaseLeft();
+  if (stub_ == nullptr || !request.has_value()) return;
+  const auto renewal = std::make_shared<Renewal>();
+  {
+    const std::lock_guard lock(mutex_);
+    // An injector that owes the answer to the last one stands still.
+    if (renewal_ != nullptr || stopped_) return;
+    renewal_ = renewal;
+  }
+  renewal->request = *request;
+  renewal->context.set_deadline(std::chrono::system_clock::now() + kLeaseDeadline);
+  stub_->async()->RenewLease(&renewal->context, &renewal->request, &renewal->response,
+                             // As in Ask: not an owner.
+                             [this](const grpc::Status& /*status*/) {
+                               const std::lock_guard lock(mutex_);
+                               renewal_ = nullptr;
+                               answered_.notify_all();
+                             });
+}
+
+void InjectorLink::PassLease() {
+  const std::optional<v1::LeaseRequest> request = LeaseLeft();
+  if (!request.has_value()) return;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kLeaseDeadline);
+  v1::LeaseResponse response;
+  Enter(&context);
+  // What is wrong with it the answer to the Start says.
+  (void)stub_->RenewLease(&context, *request, &response);
+  Leave(&context);
 }
 
 v1::CommandResult InjectorLink::Call(const v1::Command& command) {
@@ -315,8 +371,10 @@ grpc::Status InjectorLink::Pass(grpc::ClientContext* context, const v1::Command&
       return stub_->GetCapabilities(context, command.capabilities(),
                                     result->mutable_capabilities());
     case v1::Command::kValidate:
+      PassLease();
       return stub_->Validate(context, command.validate(), result->mutable_validate());
     case v1::Command::kStart:
+      PassLease();
       status = stub_->Start(context, command.start(), result->mutable_start());
       if (status.ok()) Learn(result->start());
       return status;

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -65,6 +66,12 @@ class InjectorLink {
   // came and went is asked for, too.
   std::vector<v1::FaultState> States(bool behind, Sight* sight);
 
+  // The collector stands behind the faults that come through it, for `ttl_ns` from now on, and is
+  // reached by `collector` (empty: not told). Passed on at once without waiting, and again before
+  // each Start while it stands, as an injector may be a new one. One that is lost is followed by
+  // another.
+  void Renew(std::int64_t ttl_ns, const std::string& collector);
+
   // Passes a command on and returns its answer; blocks until the injector answers or its deadline
   // passes.
   v1::CommandResult Call(const v1::Command& command);
@@ -76,6 +83,13 @@ class InjectorLink {
     v1::ListRequest request;
     v1::ListResponse response;
     bool ok = false;
+  };
+
+  // A lease that was passed on; lives as a Question does.
+  struct Renewal {
+    grpc::ClientContext context;
+    v1::LeaseRequest request;
+    v1::LeaseResponse response;
   };
 
   void Watch(const std::stop_token& stop);
@@ -93,6 +107,10 @@ class InjectorLink {
   Sight AskAll(bool behind);
   // The same, once more if this process did not run meanwhile.
   Sight Refresh(bool behind);
+  // What is left of the lease; unset: nothing.
+  std::optional<v1::LeaseRequest> LeaseLeft();
+  // Before a Start: the lease is there when that comes.
+  void PassLease();
   grpc::Status Pass(grpc::ClientContext* context, const v1::Command& command,
                     v1::CommandResult* result);
   // A call that Stop ends, from here to Leave.
@@ -123,6 +141,11 @@ class InjectorLink {
   // The one that waits for its answer; null if none does.
   std::shared_ptr<Question> question_ ABSL_GUARDED_BY(mutex_);
   std::condition_variable answered_;
+  // As the collector said last; CLOCK_BOOTTIME ns.
+  std::int64_t lease_until_ns_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string collector_ ABSL_GUARDED_BY(mutex_);
+  // The one that is under way; null if none is.
+  std::shared_ptr<Renewal> renewal_ ABSL_GUARDED_BY(mutex_);
   std::jthread thread_;
 };
 

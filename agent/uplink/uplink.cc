@@ -9,6 +9,7 @@
 #include <random>
 #include <utility>
 
+#include "base/address.h"
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/event.h"
@@ -33,16 +34,23 @@ std::int64_t Jittered(std::int64_t pause_ns) {
          static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(pause_ns / 2 + 1));
 }
 
+bool WriteNow(grpc::ClientReaderWriterInterface<v1::NodeMessage, v1::CollectorMessage>* stream,
+              v1::NodeMessage* message) {
+  message->set_sent_boottime_ns(Clock::System().Now().boottime_ns);
+  return stream->Write(*message);
+}
+
 }  // namespace
 
 Uplink::Uplink(std::string collector, v1::Hello hello, Outbox* outbox,
                CommandLanes::OnCommand on_command,
                const std::shared_ptr<grpc::ChannelCredentials>& credentials,
-               std::function<void()> on_refusal)
+               std::function<void()> on_refusal, OnLease on_lease)
     : collector_(std::move(collector)),
       hello_(std::move(hello)),
       outbox_(outbox),
       on_refusal_(std::move(on_refusal)),
+      on_lease_(std::move(on_lease)),
       lanes_(std::move(on_command), [this](std::uint64_t stream, v1::CommandResult result) {
         Answer(stream, std::move(result));
       }) {
@@ -113,7 +121,8 @@ bool Uplink::Converse(const std::stop_token& stop, std::string* why) {
   v1::NodeMessage first;
   *first.mutable_hello() = hello_;
   v1::CollectorMessage answer;
-  const bool welcome = stream->Write(first) && stream->Read(&answer) && answer.has_welcome();
+  const bool welcome =
+      WriteNow(stream.get(), &first) && stream->Read(&answer) && answer.has_welcome();
   if (welcome) {
     LogEvent(Event::kCollectorConnected, {{kAddressField, collector_}}, "collector: connected to ",
              collector_);
@@ -141,8 +150,16 @@ bool Uplink::Converse(const std::stop_token& stop, std::string* why) {
 
 void Uplink::Receive(Stream* stream, grpc::ClientContext* context) {
   v1::CollectorMessage message;
+  LeaseAge age;
+  const std::string peer = NumericPeer(context->peer());
   bool taken = true;
-  while (taken && stream->Read(&message)) taken = Take(&message);
+  while (taken && stream->Read(&message)) {
+    if (message.has_lease()) {
+      TakeLease(message.lease(), &age, peer);
+    } else {
+      taken = Take(&message);
+    }
+  }
   // A collector that reads nothing may hold Send up in a write.
   if (!taken) context->TryCancel();
   {
@@ -154,6 +171,11 @@ void Uplink::Receive(Stream* stream, grpc::ClientContext* context) {
     changed_.notify_all();
   }
   lanes_.Forget();
+}
+
+void Uplink::TakeLease(const v1::Lease& lease, LeaseAge* age, const std::string& peer) const {
+  const std::int64_t left_ns = age->Left(lease, Clock::System().Now().boottime_ns);
+  if (left_ns > 0 && on_lease_) on_lease_(left_ns, peer);
 }
 
 bool Uplink::Take(v1::CollectorMessage* message) {
@@ -226,8 +248,8 @@ void Uplink::Send(Stream* stream, std::uint64_t sent) {
       if (broken_) return;
       seen = version_;
     }
-    if (const std::optional<v1::NodeMessage> message = NextMessage(&sent); message.has_value()) {
-      if (!stream->Write(*message)) return;
+    if (std::optional<v1::NodeMessage> message = NextMessage(&sent); message.has_value()) {
+      if (!WriteNow(stream, &*message)) return;
       continue;
     }
     std::unique_lock lock(mutex_);

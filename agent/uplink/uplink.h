@@ -20,6 +20,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "agent/uplink/command_lanes.h"
+#include "agent/uplink/lease_age.h"
 #include "agent/uplink/outbox.h"
 #include "faultline/v1/telemetry.grpc.pb.h"
 
@@ -27,6 +28,10 @@ namespace faultline {
 
 class Uplink {
  public:
+  // Called with each lease of the collector, how long it stands and the address of the stream's
+  // other end, before anything that follows it on the stream. Must not block.
+  using OnLease = std::function<void(std::int64_t ttl_ns, const std::string& collector)>;
+
   // `hello` is sent at each start of a stream; its epoch is the outbox's. `on_command` runs one
   // command of the collector; see CommandLanes for who calls it. `credentials`: of the channel.
   // `on_refusal`: called by Uplink's thread when the collector does not take this node, once per
@@ -34,7 +39,7 @@ class Uplink {
   Uplink(std::string collector, v1::Hello hello, Outbox* outbox, CommandLanes::OnCommand on_command,
          const std::shared_ptr<grpc::ChannelCredentials>& credentials =
              grpc::InsecureChannelCredentials(),
-         std::function<void()> on_refusal = nullptr);
+         std::function<void()> on_refusal = nullptr, OnLease on_lease = nullptr);
   // Stops and joins; what is not acknowledged by then stays in the outbox.
   ~Uplink();
   Uplink(const Uplink&) = delete;
@@ -56,6 +61,7 @@ class Uplink {
   void Receive(Stream* stream, grpc::ClientContext* context);
   // False: the stream is of no use any more.
   bool Take(v1::CollectorMessage* message);
+  void TakeLease(const v1::Lease& lease, LeaseAge* age, const std::string& peer) const;
   void Send(Stream* stream, std::uint64_t sent);
   std::optional<v1::NodeMessage> NextMessage(std::uint64_t* sent);
   void Answer(std::uint64_t stream, v1::CommandResult result);
@@ -64,6 +70,7 @@ class Uplink {
   const v1::Hello hello_;
   Outbox* const outbox_;
   const std::function<void()> on_refusal_;
+  const OnLease on_lease_;
   std::unique_ptr<v1::Ingest::Stub> stub_;
 
   std::mutex mutex_;

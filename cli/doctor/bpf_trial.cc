@@ -20,7 +20,7 @@
 #include "base/status.h"
 #include "bpf/attach_check.skel.h"
 #include "cli/doctor/trials.h"
-#include "injector/host/link.h"
+#include "injector/host/kernel_programs.h"
 
 namespace faultline::cli::doctor {
 namespace {
@@ -137,19 +137,29 @@ absl::Status Iterate(BpfObject* object, const bpf_program* program) {
   return AwaitRun(*object);
 }
 
-// By the injector's own lever, which reads back what is attached.
+bool Has(const std::vector<std::uint32_t>& ids, std::uint32_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+// As the injector does it: what is attached is read back, and so is that it is gone.
 absl::Status OnGroup(Hook::Kind kind, const std::string& name, std::unique_ptr<BpfObject> object) {
-  absl::StatusOr<std::unique_ptr<TrialGroup>> group = TrialGroup::Create();
+  const absl::StatusOr<std::unique_ptr<TrialGroup>> group = TrialGroup::Create();
   if (!group.ok()) return group.status();
-  absl::StatusOr<std::unique_ptr<LinkLever>> lever =
-      LinkLever::Create({kind, (*group)->path(), "doctor", ""}, std::move(object), name,
-                        LinkLever::Dosage::kLoss, /*bpffs=*/"");
-  if (!lever.ok()) return lever.status();
-  absl::Status status = (*lever)->Apply();
-  if (status.ok()) status = (*lever)->Verify();
-  const absl::Status restored = (*lever)->Restore();
-  if (status.ok()) status = restored;
-  return status.ok() ? (*lever)->Residue() : status;
+  const ProgramSpec spec{name, {}, {kind, (*group)->path(), "doctor", ""}, ""};
+  const absl::StatusOr<std::unique_ptr<Program>> program = TakeProgram(spec, std::move(object));
+  if (!program.ok()) return program.status();
+  if (absl::Status status = (*program)->Attach(); !status.ok()) return status;
+  KernelPrograms programs;
+  const absl::StatusOr<std::vector<std::uint32_t>> on = programs.Attached(spec.hook);
+  (*program)->Detach();
+  if (!on.ok()) return on.status();
+  if (!Has(*on, (*program)->id())) {
+    return absl::AbortedError("the kernel took the program and does not show it on its hook");
+  }
+  const absl::StatusOr<std::vector<std::uint32_t>> after = programs.Attached(spec.hook);
+  if (!after.ok()) return after.status();
+  if (!Has(*after, (*program)->id())) return absl::OkStatus();
+  return absl::InternalError("the program is still on its hook");
 }
 
 }  // namespace

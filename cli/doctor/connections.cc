@@ -13,6 +13,7 @@
 #include "cli/doctor/check.h"
 #include "cli/doctor/settings.h"
 #include "cli/exit_code.h"
+#include "cli/fault_view.h"
 
 namespace faultline::cli::doctor {
 namespace {
@@ -114,6 +115,8 @@ Verdict JudgeFaults(const v1::Capabilities& can, const std::string& path,
   if (!missing.empty()) {
     absl::StrAppend(&found, ", not ", absl::StrJoin(missing, ", "), " (", status, ")");
   }
+  const std::string allowed = AllowedText(can.limits());
+  if (!allowed.empty()) absl::StrAppend(&found, "; ", allowed);
   return {State::kOk, found, ""};
 }
 

@@ -16,10 +16,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "cli/doctor/trials.h"
-#include "injector/host/link.h"
+#include "injector/host/kernel_programs.h"
 #include "injector/host/net.h"
 #include "injector/host/netlink.h"
 #include "injector/host/plane.h"
+#include "injector/host/real_net.h"
 
 namespace faultline::cli::doctor {
 namespace {
@@ -73,21 +74,21 @@ absl::Status TryQdisc(const std::string& kind) {
 
 absl::Status TryPlane() {
   return InOwnNetwork([]() -> absl::Status {
-    const absl::StatusOr<v1::Change> made = SetUpPlane(kLoopback);
+    RealNet net;
+    const absl::StatusOr<v1::Change> made = SetUpPlane(net.Get(), {kLoopback});
     if (!made.ok()) return made.status();
     absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
     if (!netlink.ok()) return netlink.status();
     absl::StatusOr<NetDevice> device = (*netlink)->Device(kLoopback);
     if (!device.ok()) return device.status();
     absl::Status status = CheckSink(**netlink, *device);
-    const absl::Status removed = RemovePlane(kLoopback);
+    const absl::Status removed = RemovePlane(net.Get(), kLoopback);
     return status.ok() ? removed : status;
   });
 }
 
-// The process keeps that link until it ends, in a namespace that then is nobody's.
 absl::Status TryTcx() {
-  return InOwnNetwork([] { return HoldTcx(); });
+  return InOwnNetwork([] { return KernelPrograms().HoldTcx(kLoopback); });
 }
 
 }  // namespace faultline::cli::doctor

@@ -123,7 +123,7 @@ constexpr std::array kChecks{
           .fix = kNoGroupPrograms,
           .run = BpfProgram},
     Check{.name = "bpf/cgroup_egress",
-          .purpose = "net.rate, and outbound net.loss before Linux 6.6",
+          .purpose = "net.rate, net.delay, and outbound net.loss before Linux 6.6",
           .services = kInjector,
           .capabilities = kOnGroups,
           .failed = State::kFail,
@@ -176,15 +176,18 @@ constexpr std::array kChecks{
           .run = ControlGroups},
     Check{
         .name = "psi",
-        .purpose = "the kernel's own measure of pressure, to compare with: no metric reads it yet",
-        .services = kAgent,
+        .purpose =
+            "the kernel's own measure of pressure: stop-psi-cpu, -memory and -io of the injector",
+        .services = kInjector,
         .capabilities = 0,
         .failed = State::kWarn,
         .object = "/proc/pressure",
-        .fix = "boot with psi=1 on the kernel's command line; nothing of this version needs it",
+        .fix =
+            "boot with psi=1 on the kernel's command line; until then stop-psi-memory and its kin "
+            "end no fault",
         .run = Pressure},
     Check{.name = "qdisc/htb",
-          .purpose = "net.rate",
+          .purpose = "net.rate, net.delay",
           .services = kInjector,
           .capabilities = kOnDevices,
           .failed = State::kWarn,
@@ -200,7 +203,7 @@ constexpr std::array kChecks{
           .fix = kQdisc,
           .run = QueueingDiscipline},
     Check{.name = "qdisc/netem",
-          .purpose = "a way to delay by hand: no fault of this version uses it",
+          .purpose = "net.delay",
           .services = kInjector,
           .capabilities = kOnDevices,
           .failed = State::kWarn,
@@ -209,7 +212,8 @@ constexpr std::array kChecks{
           .run = QueueingDiscipline},
     Check{
         .name = "plane",
-        .purpose = "the standing plane whole: net.rate, and outbound net.loss before Linux 6.6",
+        .purpose = "the standing plane whole: net.rate, net.delay, and outbound net.loss before "
+                   "Linux 6.6",
         .services = kInjector,
         .capabilities = kOnDevices,
         .failed = State::kWarn,

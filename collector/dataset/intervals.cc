@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -18,7 +19,7 @@ bool MayHold(std::int64_t from_ns, std::int64_t to_ns, std::int64_t begin_ns, st
   return to_ns > begin_ns && from_ns < end_ns;
 }
 
-// A stamp is taken after the event, at most its error later; nothing came before the command.
+// A stamp is taken after the event, at most its error later; nothing came before the start.
 bool IsInside(const FaultInterval& fault, const v1::Edge& edge, std::int64_t begin_ns,
               std::int64_t end_ns) {
   const std::int64_t from = std::max(fault.Begin(), edge.boottime_ns() - edge.error_ns());
@@ -29,11 +30,17 @@ bool IsInside(const FaultInterval& fault, const v1::Edge& edge, std::int64_t beg
 // the last packet came, not that anything changed.
 bool HasEdge(const FaultInterval& fault, std::int64_t begin_ns, std::int64_t end_ns) {
   const v1::Edges& edges = fault.state.edges();
-  for (const v1::Edge* edge : {&edges.commanded(), &edges.acked(), &edges.first_touch()}) {
+  v1::Edge begin = edges.commanded();
+  begin.set_boottime_ns(fault.Begin());
+  for (const v1::Edge* edge : {&std::as_const(begin), &edges.acked(), &edges.first_touch()}) {
     if (IsInside(fault, *edge, begin_ns, end_ns)) return true;
   }
   if (MayHold(fault.SureEnd(), fault.End(), begin_ns, end_ns)) return true;
-  // Between the command and the confirmation the host is in neither state.
+  if (fault.MayBeActive(begin_ns, end_ns) &&
+      fault.PulseIn(begin_ns, end_ns) == FaultInterval::Pulse::kEdge) {
+    return true;
+  }
+  // Between the start and the confirmation the host is in neither state.
   const std::int64_t settled = fault.Acked() != 0 ? fault.Acked() : fault.End();
   return fault.Begin() <= begin_ns && settled >= end_ns;
 }
@@ -52,6 +59,15 @@ bool FaultInterval::Changed() const {
   // both, which nobody can tell.
   return Acked() != 0 || state.phase() == v1::PHASE_FAILED ||
          state.phase() == v1::PHASE_INTERFERED || state.phase() == v1::PHASE_UNDONE;
+}
+
+std::int64_t FaultInterval::Begin() const {
+  const v1::Edges& edges = state.edges();
+  // Told by an injector of an earlier version, it has no start.
+  const std::int64_t begin = std::max(state.start_boottime_ns(), edges.commanded().boottime_ns());
+  // One whose injector died right before its start ended before it.
+  const std::int64_t undone = edges.undone().boottime_ns();
+  return undone == 0 ? begin : std::min(begin, undone);
 }
 
 bool FaultInterval::HasEnd() const {
@@ -84,15 +100,36 @@ std::int64_t FaultInterval::SureEnd() const {
   return std::min(sure, End());
 }
 
+std::int64_t FaultInterval::BeginRealtime() const { return RealtimeOf(Begin()); }
+
 std::int64_t FaultInterval::EndRealtime() const {
-  if (End() == kForEver) return 0;
-  return End() - Begin() + state.edges().commanded().realtime_ns();
+  return End() == kForEver ? 0 : RealtimeOf(End());
+}
+
+std::int64_t FaultInterval::RealtimeOf(std::int64_t boottime_ns) const {
+  // By the clock as it was when it began, which may be a day after the command.
+  const v1::Edges& edges = state.edges();
+  const v1::Edge& known = edges.acked().realtime_ns() != 0 ? edges.acked() : edges.commanded();
+  return boottime_ns - known.boottime_ns() + known.realtime_ns();
+}
+
+FaultInterval::Pulse FaultInterval::PulseIn(std::int64_t begin_ns, std::int64_t end_ns) const {
+  const v1::Shape& shape = state.spec().shape();
+  const std::int64_t round_ns = shape.on_ns() + shape.off_ns();
+  const std::int64_t start_ns = state.start_boottime_ns();
+  const bool pulses = shape.kind() == v1::SHAPE_KIND_PULSE && round_ns > 0;
+  if (!pulses || begin_ns < start_ns || end_ns - begin_ns >= round_ns) return Pulse::kOn;
+  const std::int64_t from_ns = (begin_ns - start_ns) % round_ns;
+  const std::int64_t to_ns = from_ns + end_ns - begin_ns;
+  if (to_ns <= shape.on_ns()) return Pulse::kOn;
+  return from_ns >= shape.on_ns() && to_ns <= round_ns ? Pulse::kBetween : Pulse::kEdge;
 }
 
 bool FaultInterval::Covers(std::int64_t begin_ns, std::int64_t end_ns) const {
   const std::int64_t touch = state.edges().first_touch().boottime_ns();
   // Without the kernel's confirmation nothing is claimed.
-  return Acked() != 0 && touch != 0 && begin_ns >= touch && end_ns <= SureEnd();
+  return Acked() != 0 && touch != 0 && begin_ns >= touch && end_ns <= SureEnd() &&
+         PulseIn(begin_ns, end_ns) == Pulse::kOn;
 }
 
 bool FaultInterval::MayBeActive(std::int64_t begin_ns, std::int64_t end_ns) const {

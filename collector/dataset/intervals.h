@@ -30,7 +30,8 @@ struct FaultInterval {
   // It changed something on the host, or may have: confirmed by the kernel, failed half-way, or
   // taken back before it was confirmed.
   bool Changed() const;
-  std::int64_t Begin() const { return state.edges().commanded().boottime_ns(); }
+  // Of one that was ordered ahead its start: until then nothing is done to the host.
+  std::int64_t Begin() const;
   // From here the kernel had it; 0: never.
   std::int64_t Acked() const { return state.edges().acked().boottime_ns(); }
   // Its end is known: undone, or over without that edge.
@@ -41,21 +42,29 @@ struct FaultInterval {
   std::int64_t End() const;
   // Until here it was in force for sure: End less the error of `undone`, but not before a touch.
   std::int64_t SureEnd() const;
-  // Real time of the same, 0: not over.
+  // Real time of Begin and End; of the end 0: not over.
+  std::int64_t BeginRealtime() const;
   std::int64_t EndRealtime() const;
-  // [begin, end] lies wholly between first_touch and SureEnd.
+  // Where [begin, end] lies in the pulses of the fault. One without pulses is on all the time, and
+  // so is one whose pulses are shorter than the window, which cannot tell them apart.
+  enum class Pulse : std::uint8_t { kOn, kBetween, kEdge };
+  Pulse PulseIn(std::int64_t begin_ns, std::int64_t end_ns) const;
+  // [begin, end] lies wholly between first_touch and SureEnd, and in one pulse.
   bool Covers(std::int64_t begin_ns, std::int64_t end_ns) const;
   // It was confirmed and not surely undone in some part of [begin, end].
   bool MayBeActive(std::int64_t begin_ns, std::int64_t end_ns) const;
   // The same, surely, in the window of `frame`: before SureEnd, and witnessed.
   bool IsActive(const v1::Frame& frame) const;
-  // [begin, end] and the time from commanded to End have more than an instant in common.
+  // [begin, end] and the time from Begin to End have more than an instant in common.
   bool Touches(std::int64_t begin_ns, std::int64_t end_ns) const;
   // Somebody can say that it stood in the window of `frame`: its end is known, or the node named
   // it.
   bool IsWitnessed(const v1::Frame& frame) const;
   // An anomaly by its verdict.
   bool IsLabelled() const;
+
+ private:
+  std::int64_t RealtimeOf(std::int64_t boottime_ns) const;
 };
 
 // A stretch of one boot, CLOCK_BOOTTIME ns.

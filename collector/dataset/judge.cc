@@ -65,10 +65,9 @@ class Observer {
 
   absl::Status Read(Catalogue* catalogue, const v1::Run& run) {
     BatchRange range = node_.range;
-    const std::int64_t commanded = fault_.state.edges().commanded().realtime_ns();
     const std::int64_t end =
         fault_.EndRealtime() == 0 ? run.end_realtime_ns() : fault_.EndRealtime();
-    range.begin_ns = std::max(range.begin_ns, commanded - kQuietReachNs);
+    range.begin_ns = std::max(range.begin_ns, fault_.BeginRealtime() - kQuietReachNs);
     range.end_ns = std::min(range.end_ns, end + kQuietReachNs);
     BatchStream stream(catalogue, range);
     while (true) {
@@ -138,6 +137,10 @@ class Observer {
       if (!inside) return WindowClass::kOther;
       shared = true;
       company_.insert(&other);
+    }
+    // Between two pulses nothing shows the fault, and yet that is no quiet time.
+    if (inside && fault_.PulseIn(begin, end) != FaultInterval::Pulse::kOn) {
+      return WindowClass::kOther;
     }
     if (inside) return shared ? WindowClass::kShared : WindowClass::kFault;
     if (fault_.Touches(begin, end)) return WindowClass::kOther;

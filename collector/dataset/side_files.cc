@@ -136,6 +136,7 @@ void AppendFault(const std::string& node, const FaultInterval& fault, std::strin
       .Text(ShapeText(state.spec().shape()))
       .Text(absl::StrCat(state.spec().seed()))
       .Number(state.spec().duration_ns())
+      .Number(fault.Begin())
       .Text(state.sham() ? "1" : "0")
       .Text(PhaseWord(state.phase()))
       .Edge(edges.commanded())
@@ -158,7 +159,8 @@ void AppendFault(const std::string& node, const FaultInterval& fault, std::strin
 
 std::string FaultsCsv(const std::vector<NodeData>& nodes) {
   std::string file =
-      "fault_id,node,type,target,cgroup,parameters,shape,seed,duration_ns,sham,phase";
+      "fault_id,node,type,target,cgroup,parameters,shape,seed,duration_ns,start_boottime_ns,sham,"
+      "phase";
   for (const char* edge : {"commanded", "acked", "first_touch", "last_touch", "undone"}) {
     absl::StrAppend(&file, ",", edge, ",", edge, "_boottime_ns,", edge, "_error_ns");
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // cpu.limit: a quota of CPU time per period, cpu.cfs_quota_us on cgroup v1 and cpu.max on v2.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -9,8 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "injector/faults/counters.h"
+#include "injector/faults/cpu_bandwidth.h"
 #include "injector/faults/fault.h"
-#include "injector/host/dose.h"
+#include "injector/host/throttle_lever.h"
 
 namespace faultline {
 namespace {
@@ -19,87 +22,14 @@ constexpr std::int64_t kNsPerUs = 1000;
 // The kernel takes no quota below 1 ms (min_cfs_quota_period, kernel/sched/core.c).
 constexpr std::int64_t kMinQuotaUs = 1000;
 
-// Bandwidth of a group: `quota_us` of CPU time per `period_us`; no quota is no limit.
-struct Bandwidth {
-  std::optional<std::int64_t> quota_us;
-  std::int64_t period_us = 0;
-};
-
-absl::Status Unreadable(absl::string_view file, absl::string_view text) {
-  return absl::InternalError(absl::StrCat("read ", file, ": unexpected text \"", text, "\""));
-}
-
-absl::StatusOr<std::int64_t> ReadInteger(Host& host, const std::string& cgroup, const char* file) {
-  absl::StatusOr<std::string> text = host.ReadCgroup(cgroup, "cpu", file);
+// What cpu.stat says so far: ns and periods.
+absl::StatusOr<Growth::Readings> ReadThrottling(Host& host, const std::string& cgroup) {
+  const absl::StatusOr<std::string> text = host.ReadCgroup(cgroup, "cpu", "cpu.stat");
   if (!text.ok()) return text.status();
-  std::int64_t value = 0;
-  if (!absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &value)) return Unreadable(file, *text);
-  return value;
-}
-
-absl::StatusOr<Bandwidth> ReadV1(Host& host, const std::string& cgroup) {
-  absl::StatusOr<std::int64_t> quota = ReadInteger(host, cgroup, "cpu.cfs_quota_us");
-  if (!quota.ok()) return quota.status();
-  absl::StatusOr<std::int64_t> period = ReadInteger(host, cgroup, "cpu.cfs_period_us");
-  if (!period.ok()) return period.status();
-  Bandwidth now;
-  if (*quota >= 0) now.quota_us = *quota;
-  now.period_us = *period;
-  return now;
-}
-
-absl::StatusOr<Bandwidth> ReadV2(Host& host, const std::string& cgroup) {
-  absl::StatusOr<std::string> text = host.ReadCgroup(cgroup, "cpu", "cpu.max");
-  if (!text.ok()) return text.status();
-  const std::vector<std::string> words =
-      absl::StrSplit(*text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
-  Bandwidth now;
-  std::int64_t quota = 0;
-  if (words.size() != 2 || !absl::SimpleAtoi(words[1], &now.period_us)) {
-    return Unreadable("cpu.max", *text);
-  }
-  if (words[0] != "max") {
-    if (!absl::SimpleAtoi(words[0], &quota)) return Unreadable("cpu.max", *text);
-    now.quota_us = quota;
-  }
-  return now;
-}
-
-// What cpu.stat says so far.
-struct Throttling {
-  std::int64_t ns = 0;
-  std::int64_t periods = 0;
-};
-
-absl::StatusOr<Throttling> ReadThrottling(Host& host, const std::string& cgroup) {
-  absl::StatusOr<std::string> text = host.ReadCgroup(cgroup, "cpu", "cpu.stat");
-  if (!text.ok()) return text.status();
-  Throttling result;
-  for (absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
-    std::int64_t value = 0;
-    if (words.size() != 2 || !absl::SimpleAtoi(words[1], &value)) continue;
-    if (words[0] == "nr_throttled") result.periods = value;
-    // v1 counts ns, v2 us.
-    if (words[0] == "throttled_time") result.ns = value;
-    if (words[0] == "throttled_usec") result.ns = value * kNsPerUs;
-  }
-  return result;
-}
-
-std::vector<v1::Dose> DoseOf(const Throttling& throttling) {
-  return {MakeDose("throttled_ns", "ns", throttling.ns),
-          MakeDose("throttled_periods", "{period}", throttling.periods)};
-}
-
-template <typename Doses>
-Throttling FromDose(const Doses& doses) {
-  Throttling result;
-  for (const v1::Dose& dose : doses) {
-    if (dose.name() == "throttled_ns") result.ns = dose.value();
-    if (dose.name() == "throttled_periods") result.periods = dose.value();
-  }
-  return result;
+  // v1 counts ns, v2 us, and each has only its own line.
+  const std::int64_t ns =
+      CountOf(*text, "throttled_time") + CountOf(*text, "throttled_usec") * kNsPerUs;
+  return Growth::Readings{ns, CountOf(*text, "nr_throttled")};
 }
 
 class CpuLimit final : public Fault {
@@ -120,18 +50,17 @@ class CpuLimit final : public Fault {
     }
     absl::StatusOr<std::string> version = host.ControllerVersion("cpu");
     if (!version.ok()) return version.status();
-    absl::StatusOr<Bandwidth> now =
-        *version == "v1" ? ReadV1(host, cgroup_) : ReadV2(host, cgroup_);
+    absl::StatusOr<Bandwidth> now = ReadBandwidth(host, cgroup_, *version == "v1");
     if (!now.ok()) return now.status();
     if (absl::Status status = CheckTighter(*now, wanted); !status.ok()) return status;
-    absl::StatusOr<Throttling> before = ReadThrottling(host, cgroup_);
+    const absl::StatusOr<Growth::Readings> before = ReadThrottling(host, cgroup_);
     if (!before.ok()) return before.status();
-    before_ = *before;
+    start_ns_ = request.start_ns;
+    growth_.Begin(*before, start_ns_);
     if (now->quota_us.has_value()) {
       notes->push_back(absl::StrCat(
-          "the group is limited to ",
-          static_cast<double>(*now->quota_us) / static_cast<double>(now->period_us),
-          " CPU already (", absl::FormatDuration(absl::Microseconds(*now->quota_us)), " in ",
+          "the group is limited to ", Ratio(*now), " CPU already (",
+          absl::FormatDuration(absl::Microseconds(*now->quota_us)), " in ",
           absl::FormatDuration(absl::Microseconds(now->period_us)), "); that limit comes back"));
     }
     if (const int has = host.Cpus(); has > 0 && cpus >= has) {
@@ -139,73 +68,102 @@ class CpuLimit final : public Fault {
                                     ", so the group could not use more than cpus=", cpus,
                                     " anyway: expect no effect; ask for less than ", has));
     }
-    return *version == "v1" ? AddV1(host, *now, wanted, levers) : AddV2(host, wanted, levers);
+    AddWatch(host, now->quota_us.has_value(), levers, notes);
+    const std::vector<Bandwidth> steps =
+        StepsOf(request.shape, BoundOf(host, cgroup_, *version == "v1").cpus, wanted);
+    return *version == "v1" ? AddV1(host, *now, wanted, steps, levers)
+                            : AddV2(host, wanted, steps, levers);
   }
 
-  std::vector<v1::Dose> Baseline() const override { return DoseOf(before_); }
+  std::vector<v1::Dose> Baseline() const override { return growth_.Baseline(); }
+
+  // A group that has a limit already may have been throttled since the plan.
+  void Refresh(Host& host) override {
+    const absl::StatusOr<Growth::Readings> now = ReadThrottling(host, cgroup_);
+    if (now.ok()) growth_.Begin(*now, start_ns_);
+  }
 
   // cpu.stat outlives us, and so does the quota: what was throttled meanwhile counts as well.
   void Resume(const v1::FaultState& state, const Parameters& parameters) override {
     cgroup_ = state.cgroup();
     period_ns_ = parameters.Integer("period");
-    known_before_ = state.baseline_size() == 2;
-    before_ = FromDose(state.baseline());
-    sum_ = FromDose(state.dose());
-    first_touch_ns_ = state.edges().first_touch().boottime_ns();
-    last_touch_ns_ = state.edges().last_touch().boottime_ns();
-    error_ns_ = state.edges().last_touch().error_ns();
-    last_read_ns_ = state.read_boottime_ns() != 0 ? state.read_boottime_ns()
-                                                  : state.edges().commanded().boottime_ns();
+    growth_.Resume(state);
   }
 
-  // cpu.stat has no times, so the touches are the reads at which a count had moved. The kernel
-  // counts a throttled period at its end, one period late at most.
-  Evidence Measure(Host& host, absl::Span<const std::unique_ptr<Lever>> /*levers*/,
+  // Where no program sees the run queues, the touches are the reads of cpu.stat at which a count
+  // had moved. The kernel counts a throttled period at its end, one period late at most.
+  Evidence Measure(Host& host, absl::Span<const std::unique_ptr<Lever>> levers,
                    std::int64_t now_ns) override {
-    Evidence evidence;
-    const absl::StatusOr<Throttling> now = ReadThrottling(host, cgroup_);
-    if (!now.ok()) evidence.missing = std::string(now.status().message());
-    if (!known_before_) evidence.missing = "what cpu.stat said before the fault was not journaled";
-    if (evidence.missing.empty()) {
-      const Throttling sum{now->ns - before_.ns, now->periods - before_.periods};
-      if (sum.ns < sum_.ns || sum.periods < sum_.periods) {
-        evidence.missing = absl::StrCat("cpu.stat of ", cgroup_, " counts anew");
-      } else if (sum.ns > sum_.ns || sum.periods > sum_.periods) {
-        error_ns_ = (last_read_ns_ == 0 ? 0 : now_ns - last_read_ns_) + period_ns_;
-        if (first_touch_ns_ == 0) first_touch_ns_ = now_ns;
-        last_touch_ns_ = now_ns;
-        sum_ = sum;
-      }
-      last_read_ns_ = now_ns;
+    const bool moved = growth_.Take(ReadThrottling(host, cgroup_), now_ns);
+    const std::optional<Evidence> seen = Watched(levers);
+    if (seen.has_value()) {
+      growth_.SetTouches(seen->first_touch_ns, seen->last_touch_ns);
+    } else if (moved) {
+      growth_.Touch(now_ns, growth_.gap_ns() + period_ns_);
     }
-    evidence.dose = DoseOf(sum_);
-    evidence.first_touch_ns = first_touch_ns_;
-    evidence.last_touch_ns = last_touch_ns_;
-    evidence.error_ns = error_ns_;
-    return evidence;
+    return growth_.evidence();
   }
 
  private:
+  // First of the levers, so that no task is held back unseen. The fault does without.
+  void AddWatch(Host& host, bool limited, std::vector<std::unique_ptr<Lever>>* levers,
+                std::vector<std::string>* notes) const {
+    // What the limit that stood before holds back looks the same, and would be stamped without
+    // error.
+    LeverOr watch = limited ? absl::FailedPreconditionError("the limit of before throttles as well")
+                            : host.WatchThrottling(cgroup_);
+    if (watch.ok()) {
+      levers->push_back(*std::move(watch));
+      return;
+    }
+    notes->push_back(absl::StrCat(
+        "first_touch and last_touch are read from cpu.stat, up to a period and a read late: ",
+        watch.status().message()));
+  }
+
+  // What the programs saw; none: there are none.
+  static std::optional<Evidence> Watched(absl::Span<const std::unique_ptr<Lever>> levers) {
+    if (levers.empty() || levers.front()->change().kind() != kWatchKind) return std::nullopt;
+    Evidence seen = levers.front()->Measure();
+    if (!seen.missing.empty()) return std::nullopt;
+    return seen;
+  }
+
   static absl::Status CheckTighter(const Bandwidth& now, const Bandwidth& wanted) {
     if (!now.quota_us.has_value()) return absl::OkStatus();
-    const double has = static_cast<double>(*now.quota_us) / static_cast<double>(now.period_us);
-    const double gets =
-        static_cast<double>(*wanted.quota_us) / static_cast<double>(wanted.period_us);
+    const double has = Ratio(now);
+    const double gets = Ratio(wanted);
     if (gets < has) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
         "cpu.limit: the group is limited to ", has,
         " CPU already, so this would give it more or the same; ask for less than ", has));
   }
 
+  // What a ramp passes from `cpus` to `wanted`, in whole percents of a CPU, as systemd keeps them.
+  static std::vector<Bandwidth> StepsOf(const Shape& shape, double cpus, const Bandwidth& wanted) {
+    std::vector<Bandwidth> steps;
+    const double wants = Ratio(wanted);
+    for (int i = 0; i < shape.steps(); ++i) {
+      const double exact = cpus - (cpus - wants) * shape.LevelOfStep(i);
+      const double whole = std::max(wants, std::floor(exact * 100) / 100);
+      steps.push_back(wanted);
+      steps.back().quota_us = std::llround(whole * static_cast<double>(wanted.period_us));
+    }
+    return steps;
+  }
+
   // A step between the two writes must never allow more than both ends do: v1 refuses a group that
   // may use more than its parent.
   absl::Status AddV1(Host& host, const Bandwidth& now, const Bandwidth& wanted,
+                     const std::vector<Bandwidth>& steps,
                      std::vector<std::unique_ptr<Lever>>* levers) const {
     LeverOr period =
-        host.CgroupValue(cgroup_, "cpu", "cpu.cfs_period_us", absl::StrCat(wanted.period_us));
+        host.CgroupValue(cgroup_, "cpu", "cpu.cfs_period_us", absl::StrCat(wanted.period_us), {});
     if (!period.ok()) return period.status();
-    LeverOr quota =
-        host.CgroupValue(cgroup_, "cpu", "cpu.cfs_quota_us", absl::StrCat(*wanted.quota_us));
+    std::vector<std::string> quotas;
+    for (const Bandwidth& step : steps) quotas.push_back(absl::StrCat(*step.quota_us));
+    LeverOr quota = host.CgroupValue(cgroup_, "cpu", "cpu.cfs_quota_us",
+                                     absl::StrCat(*wanted.quota_us), quotas);
     if (!quota.ok()) return quota.status();
     const bool quota_first = now.quota_us.has_value() && wanted.period_us < now.period_us;
     levers->push_back(std::move(quota_first ? *quota : *period));
@@ -213,10 +171,14 @@ class CpuLimit final : public Fault {
     return absl::OkStatus();
   }
 
-  absl::Status AddV2(Host& host, const Bandwidth& wanted,
+  absl::Status AddV2(Host& host, const Bandwidth& wanted, const std::vector<Bandwidth>& steps,
                      std::vector<std::unique_ptr<Lever>>* levers) const {
-    LeverOr lever = host.CgroupValue(cgroup_, "cpu", "cpu.max",
-                                     absl::StrCat(*wanted.quota_us, " ", wanted.period_us));
+    const auto text = [](const Bandwidth& bandwidth) {
+      return absl::StrCat(*bandwidth.quota_us, " ", bandwidth.period_us);
+    };
+    std::vector<std::string> values;
+    for (const Bandwidth& step : steps) values.push_back(text(step));
+    LeverOr lever = host.CgroupValue(cgroup_, "cpu", "cpu.max", text(wanted), values);
     if (!lever.ok()) return lever.status();
     levers->push_back(std::move(*lever));
     return absl::OkStatus();
@@ -224,13 +186,8 @@ class CpuLimit final : public Fault {
 
   std::string cgroup_;
   std::int64_t period_ns_ = 0;
-  bool known_before_ = true;
-  Throttling before_;
-  Throttling sum_;
-  std::int64_t first_touch_ns_ = 0;
-  std::int64_t last_touch_ns_ = 0;
-  std::int64_t last_read_ns_ = 0;
-  std::int64_t error_ns_ = 0;
+  std::int64_t start_ns_ = 0;
+  Growth growth_{{{"throttled_ns", "ns"}, {"throttled_periods", "{period}"}}, "cpu.stat"};
 };
 
 }  // namespace

@@ -48,6 +48,8 @@ class Parameters {
   double Number(absl::string_view name) const;
   std::int64_t Integer(absl::string_view name) const;
   const std::string& Text(absl::string_view name) const;
+  // Whether it is as the row has it.
+  bool IsDefault(absl::string_view name) const;
   // With every default filled in, as the spec reports it.
   void WriteTo(v1::FaultSpec* spec) const;
 
@@ -56,6 +58,7 @@ class Parameters {
     std::string name;
     std::string text;
     double number = 0;
+    bool is_default = false;
   };
   const Value& Find(absl::string_view name) const;
   std::vector<Value> values_;
@@ -67,7 +70,12 @@ struct Request {
   const Parameters& parameters;
   // Resolved control group.
   std::string cgroup;
+  // When it begins and ends, CLOCK_BOOTTIME.
+  std::int64_t start_ns = 0;
   std::int64_t deadline_ns = 0;
+  Shape shape = {};
+  // Peers that no network fault meets.
+  std::vector<v1::PeerFilter> exempt = {};
 };
 
 class Fault {
@@ -80,9 +88,23 @@ class Fault {
                             std::vector<std::unique_ptr<Lever>>* levers,
                             std::vector<std::string>* notes) = 0;
 
+  // What the controller steps through, where it follows the shape (Follower).
+  virtual Shape StepsOf(const Request& request) const { return request.shape; }
+
+  // Whether it is its own effect when the target's group goes, or comes again: then that ends no
+  // fault. Its levers' Verify decides alone.
+  virtual bool EndsTarget() const { return false; }
+
   // After Plan, by a fault whose dose is what the target's own counters grow by: what they said
   // before. Journaled, for Resume.
   virtual std::vector<v1::Dose> Baseline() const { return {}; }
+
+  // Right before Apply of a fault that was planned some time ago: what Baseline tells is of now.
+  virtual void Refresh(Host& /*host*/) {}
+
+  // Right before the controller brings its levers to `level` of the shape (Follower): what the
+  // target's own counters grow by at 0, between two pulses, is no dose. `now_ns` is CLOCK_BOOTTIME.
+  virtual void BeforeLevel(Host& /*host*/, double /*level*/, std::int64_t /*now_ns*/) {}
 
   // Instead of Plan, for a fault of a process that died: takes what `state` last said, so that
   // Measure can go on. A fault that only sums up its levers needs nothing.
@@ -92,6 +114,16 @@ class Fault {
   // verified to undone, and after Resume with recovered levers. `now_ns` is CLOCK_BOOTTIME.
   virtual Evidence Measure(Host& host, absl::Span<const std::unique_ptr<Lever>> levers,
                            std::int64_t now_ns) = 0;
+};
+
+// Who makes the dose follow a shape.
+enum class Follower : std::uint8_t {
+  // The controller: Lever::SetLevel of each lever at every step.
+  kController,
+  // The fault's kernel programs, which get the shape when they are loaded (LossSpec::shape).
+  kProgram,
+  // Its helper, which gets the shape as arguments (LeakSpec::shape).
+  kHelper,
 };
 
 // A row.
@@ -105,6 +137,11 @@ struct FaultType {
   bool peers;
   // A sham has zero dose and is never labelled 1.
   bool sham;
+  // Shapes that it takes beside constant, separated by '|': "ramp|pulse"; none: "".
+  const char* shapes = "";
+  Follower follower = Follower::kController;
+  // The controller takes a ramp in steps, whoever follows pulses.
+  bool ramp_in_steps = false;
   // No fault at all (v1::FaultState.hold); also a sham, for whoever does not know holds.
   bool hold = false;
   // What it needs on for its target on cgroup v2: a run has them held on its targets.
@@ -121,6 +158,11 @@ struct FaultType {
   // Whether this host can, by trying; the reason if not.
   absl::Status (*probe)(Host& host);
 };
+
+// Who follows a ramp, or else a pulse.
+Follower FollowerOf(const FaultType& type, bool ramp);
+// The shortest ramp, or else pulse and pause, that the row takes, ns.
+std::int64_t LeastShapeNs(const FaultType& type, bool ramp);
 
 // Every type, in the order of the docs.
 absl::Span<const FaultType> FaultTypes();

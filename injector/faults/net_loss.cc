@@ -50,8 +50,11 @@ class NetLoss final : public Fault {
     spec.outbound = direction != "in";
     spec.devices = *std::move(devices);
     spec.peers.assign(request.spec.peers().begin(), request.spec.peers().end());
+    spec.exempt = request.exempt;
     spec.seed = request.spec.seed();
     spec.deadline_ns = request.deadline_ns;
+    spec.shape = request.shape;
+    spec.start_ns = request.start_ns;
     absl::StatusOr<std::vector<std::unique_ptr<Lever>>> links = host.Loss(spec);
     if (!links.ok()) return links.status();
     for (std::unique_ptr<Lever>& link : *links) levers->push_back(std::move(link));

@@ -218,6 +218,7 @@ absl::StatusOr<Parameters> Parameters::Parse(absl::Span<const Parameter> row,
                    absl::StrCat("is missing: ", parameter.meaning, "; give ", parameter.name, "=, ",
                                 Example(parameter.kind)));
     }
+    value.is_default = parameter.default_value != nullptr && value.text == parameter.default_value;
     absl::Status status;
     if (parameter.kind == Kind::kChoice) {
       status = CheckChoice(spec, parameter, value.text);
@@ -244,6 +245,8 @@ std::int64_t Parameters::Integer(absl::string_view name) const {
 }
 
 const std::string& Parameters::Text(absl::string_view name) const { return Find(name).text; }
+
+bool Parameters::IsDefault(absl::string_view name) const { return Find(name).is_default; }
 
 void Parameters::WriteTo(v1::FaultSpec* spec) const {
   for (const Value& value : values_) (*spec->mutable_parameters())[value.name] = value.text;

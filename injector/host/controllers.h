@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "injector/host/cgroup.h"
-#include "injector/host/host.h"
+#include "injector/host/lever.h"
 #include "injector/host/units.h"
 
 namespace faultline {
@@ -34,13 +34,13 @@ class Subtrees {
 class CgroupSubtrees final : public Subtrees {
  public:
   // `cgroups` must outlive it.
-  explicit CgroupSubtrees(const Cgroups* cgroups) : cgroups_(cgroups) {}
+  explicit CgroupSubtrees(Cgroups* cgroups) : cgroups_(cgroups) {}
 
   absl::StatusOr<bool> HasOn(const std::string& group, const std::string& controller) override;
   absl::Status Turn(const std::string& group, const std::string& controller, bool on) override;
 
  private:
-  const Cgroups* const cgroups_;
+  Cgroups* const cgroups_;
 };
 
 // What the levers work with; `units` is null where systemd is not the init.

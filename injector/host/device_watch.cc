@@ -5,22 +5,21 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "injector/host/netlink.h"
 
 namespace faultline {
 namespace {
 
-absl::StatusOr<NetDevice> Read(const std::string& name) {
-  absl::StatusOr<std::unique_ptr<Netlink>> netlink = Netlink::Open();
-  if (!netlink.ok()) return netlink.status();
-  return (*netlink)->Device(name);
+absl::StatusOr<NetDevice> Read(Network* network, const std::string& name) {
+  const absl::StatusOr<std::unique_ptr<Traffic>> traffic = network->Open();
+  if (!traffic.ok()) return traffic.status();
+  return (*traffic)->Device(name);
 }
 
 }  // namespace
 
 void DeviceWatch::Begin() {
   if (device_.empty()) return;
-  const absl::StatusOr<NetDevice> device = Read(device_);
+  const absl::StatusOr<NetDevice> device = Read(network_, device_);
   if (!device.ok() || !device->up) return;
   ifindex_ = device->index;
   carrier_downs_ = device->carrier_downs;
@@ -29,7 +28,7 @@ void DeviceWatch::Begin() {
 
 absl::Status DeviceWatch::Check() const {
   if (!began_) return absl::OkStatus();
-  const absl::StatusOr<NetDevice> device = Read(device_);
+  const absl::StatusOr<NetDevice> device = Read(network_, device_);
   if (absl::IsNotFound(device.status()) || (device.ok() && device->index != ifindex_)) {
     return absl::AbortedError(absl::StrCat("device ", device_, " is gone"));
   }

@@ -9,13 +9,15 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "injector/host/traffic.h"
 
 namespace faultline {
 
 class DeviceWatch {
  public:
   // Empty: there is no device to watch.
-  explicit DeviceWatch(std::string device) : device_(std::move(device)) {}
+  DeviceWatch(Network* network, std::string device)
+      : network_(network), device_(std::move(device)) {}
 
   // From now on. A device that is down already is not watched.
   void Begin();
@@ -24,6 +26,7 @@ class DeviceWatch {
   absl::Status Check() const;
 
  private:
+  Network* const network_;
   const std::string device_;
   bool began_ = false;
   // Of the device that had the name.

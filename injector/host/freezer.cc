@@ -2,10 +2,11 @@
 #include "injector/host/freezer.h"
 
 #include <stop_token>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "injector/host/dose.h"
+#include "injector/host/pause_count.h"
 
 namespace faultline {
 namespace {
@@ -13,6 +14,8 @@ namespace {
 // Tasks stop at their next way to user space; one in uninterruptible sleep does not.
 constexpr std::int64_t kFreezeTimeoutNs = 500 * kNsPerMs;
 constexpr std::int64_t kPollNs = kNsPerMs / 5;
+// Waited for on the spot, as nearly all freeze within it, and between two looks afterwards.
+constexpr std::int64_t kFreezeMomentNs = 2 * kNsPerMs;
 
 // The two interfaces, told apart by who owns the freezer.
 struct Interface {
@@ -34,21 +37,44 @@ std::string Field(const std::string& text, absl::string_view key) {
 
 class FreezerLever final : public Lever {
  public:
-  FreezerLever(const Cgroups* cgroups, Clock* clock, v1::Change change)
+  FreezerLever(Cgroups* cgroups, Clock* clock, v1::Change change)
       : cgroups_(cgroups),
         clock_(clock),
         v2_(change.attribute() == kV2.attribute),
-        change_(std::move(change)) {}
+        change_(std::move(change)),
+        on_(change_.after() != change_.before()) {}
 
   const v1::Change& change() const override { return change_; }
 
   absl::Status Apply() override {
-    const std::int64_t begin_ns = clock_->Now().boottime_ns;
-    if (absl::Status status = Write(change_.after()); !status.ok()) return status;
-    if (absl::Status status = WaitUntilFrozen(true); !status.ok()) return status;
-    frozen_ns_ = clock_->Now().boottime_ns;
-    error_ns_ = frozen_ns_ - begin_ns;
+    wait_ns_ = 0;
+    if (begin_ns_ == 0) {
+      const std::int64_t begin_ns = clock_->Now().boottime_ns;
+      if (absl::Status status = Write(change_.after()); !status.ok()) return status;
+      begin_ns_ = begin_ns;
+    }
+    if (absl::Status status = Await(on_); !status.ok()) {
+      if (wait_ns_ == 0) begin_ns_ = 0;
+      return status;
+    }
+    const std::int64_t begin_ns = std::exchange(begin_ns_, 0);
+    if (!on_) return absl::OkStatus();
+    const std::int64_t now_ns = clock_->Now().boottime_ns;
+    count_.Begin(now_ns, now_ns - begin_ns);
     return absl::OkStatus();
+  }
+
+  std::int64_t wait_ns() const override { return wait_ns_; }
+
+  absl::Status SetLevel(double level) override {
+    if (level > 0) {
+      on_ = true;
+      return Apply();
+    }
+    Look();
+    absl::Status thawed = Thaw();
+    on_ = !thawed.ok();
+    return thawed;
   }
 
   // A task that has just come in may still be on its way; what was asked for is what counts.
@@ -56,9 +82,9 @@ class FreezerLever final : public Lever {
     const absl::StatusOr<bool> asked = AskedToFreeze();
     if (absl::IsNotFound(asked.status())) return asked.status();
     if (!asked.ok()) return absl::AbortedError(asked.status().message());
-    if (*asked) return absl::OkStatus();
-    return absl::AbortedError(
-        absl::StrCat("somebody else thawed control group ", change_.object()));
+    if (*asked == on_) return absl::OkStatus();
+    return absl::AbortedError(absl::StrCat("somebody else ", on_ ? "thawed" : "froze",
+                                           " control group ", change_.object()));
   }
 
   absl::Status Restore() override {
@@ -68,9 +94,12 @@ class FreezerLever final : public Lever {
     if (!asked.ok()) return asked.status();
     // Thawed by somebody else, it is not known since when.
     if (!*asked) return absl::OkStatus();
-    if (absl::Status status = Write(change_.before()); !status.ok()) return status;
-    if (thawed_ns_ == 0) thawed_ns_ = clock_->Now().boottime_ns;
-    return absl::OkStatus();
+    // Between two pulses it was not us.
+    if (!on_) {
+      return absl::AbortedError(
+          absl::StrCat("somebody else froze control group ", change_.object(), ", left alone"));
+    }
+    return Thaw();
   }
 
   absl::Status Residue() override {
@@ -82,23 +111,9 @@ class FreezerLever final : public Lever {
         absl::StrCat("control group ", change_.object(), " is still frozen"));
   }
 
-  // Time without a single task in the group is no dose, nor is any after somebody else thawed it.
   Evidence Measure() override {
-    const std::int64_t now_ns = thawed_ns_ != 0 ? thawed_ns_ : clock_->Now().boottime_ns;
-    // After our own thaw: what was so right before it.
-    if (thawed_ns_ == 0) pauses_ = frozen_ns_ != 0 && Verify().ok() && Populated();
-    if (first_touch_ns_ == 0 && thawed_ns_ == 0 && pauses_) {
-      first_touch_ns_ = last_empty_ns_ == 0 ? frozen_ns_ : now_ns;
-      if (last_empty_ns_ != 0) error_ns_ = now_ns - last_empty_ns_;
-    }
-    if (first_touch_ns_ == 0) last_empty_ns_ = now_ns;
-    if (first_touch_ns_ != 0 && pauses_) last_touch_ns_ = now_ns;
-    Evidence evidence;
-    evidence.first_touch_ns = first_touch_ns_;
-    evidence.last_touch_ns = last_touch_ns_;
-    evidence.error_ns = error_ns_;
-    evidence.dose.push_back(MakeDose("paused_ns", "ns", last_touch_ns_ - first_touch_ns_));
-    return evidence;
+    Look();
+    return count_.ToEvidence();
   }
 
   // FailedPrecondition: frozen already.
@@ -121,6 +136,27 @@ class FreezerLever final : public Lever {
     return cgroups_->Write(change_.object(), "freezer", change_.attribute(), value);
   }
 
+  // Read back, so that what is frozen between two pulses is surely somebody else's doing.
+  absl::Status Thaw() {
+    begin_ns_ = 0;
+    wait_ns_ = 0;
+    if (absl::Status status = Write(change_.before()); !status.ok()) return status;
+    const absl::StatusOr<bool> asked = AskedToFreeze();
+    if (!asked.ok()) return asked.status();
+    if (*asked) {
+      return absl::UnavailableError(absl::StrCat("control group ", change_.object(),
+                                                 " is still frozen after a write of ",
+                                                 change_.before()));
+    }
+    count_.End(clock_->Now().boottime_ns);
+    return absl::OkStatus();
+  }
+
+  void Look() {
+    const absl::StatusOr<bool> asked = AskedToFreeze();
+    count_.See(clock_->Now().boottime_ns, asked.ok() && *asked && Populated());
+  }
+
   // Of this group itself, whatever the ones above it are.
   absl::StatusOr<bool> AskedToFreeze() const {
     absl::StatusOr<std::string> text = Read(v2_ ? "cgroup.freeze" : "freezer.self_freezing");
@@ -135,19 +171,26 @@ class FreezerLever final : public Lever {
     return v2_ ? Field(*text, "frozen") == "1" : *text == "FROZEN";
   }
 
-  absl::Status WaitUntilFrozen(bool wanted) const {
-    const std::int64_t end_ns = clock_->Now().boottime_ns + kFreezeTimeoutNs;
+  // For a moment at a time.
+  absl::Status Await(bool wanted) {
+    const std::int64_t moment_ns = clock_->Now().boottime_ns + kFreezeMomentNs;
     while (true) {
       const absl::StatusOr<bool> frozen = Frozen();
       if (!frozen.ok()) return frozen.status();
       if (*frozen == wanted) return absl::OkStatus();
       const std::int64_t now_ns = clock_->Now().boottime_ns;
-      if (now_ns >= end_ns) break;
+      if (now_ns - begin_ns_ >= kFreezeTimeoutNs) break;
+      if (now_ns >= moment_ns) {
+        wait_ns_ = kFreezeMomentNs;
+        return absl::UnavailableError(
+            absl::StrCat("control group ", change_.object(), " still freezes"));
+      }
       clock_->WaitUntil(now_ns + kPollNs, std::stop_token());
     }
-    return absl::UnavailableError(
-        absl::StrCat("control group ", change_.object(),
-                     " did not freeze within 0.5 s: a task in it is in uninterruptible sleep"));
+    return absl::UnavailableError(absl::StrCat(
+        "control group ", change_.object(),
+        wanted ? " did not freeze within 0.5 s: a task in it is in uninterruptible sleep"
+               : " was frozen by somebody else meanwhile"));
   }
 
   bool Populated() const {
@@ -155,41 +198,40 @@ class FreezerLever final : public Lever {
       const absl::StatusOr<std::string> events = Read("cgroup.events");
       return events.ok() && Field(*events, "populated") == "1";
     }
-    const absl::StatusOr<bool> has = cgroups_->HasProcess(change_.object(), "freezer");
+    const absl::StatusOr<bool> has = cgroups_->HasProcess(change_.object(), "freezer", nullptr);
     return has.ok() && *has;
   }
 
-  const Cgroups* cgroups_;
+  Cgroups* cgroups_;
   Clock* clock_;
   const bool v2_;
   const v1::Change change_;
-  std::int64_t frozen_ns_ = 0;
-  std::int64_t thawed_ns_ = 0;
-  std::int64_t first_touch_ns_ = 0;
-  std::int64_t last_touch_ns_ = 0;
-  std::int64_t last_empty_ns_ = 0;
-  std::int64_t error_ns_ = 0;
-  bool pauses_ = false;
+  // What was last set, or is to be.
+  bool on_;
+  PauseCount count_;
+  // When freezing began, while it is under way.
+  std::int64_t begin_ns_ = 0;
+  std::int64_t wait_ns_ = 0;
 };
 
 }  // namespace
 
-LeverOr MakeFreezer(const Cgroups* cgroups, Clock* clock, const std::string& cgroup) {
-  absl::StatusOr<const CgroupTree::Hierarchy*> hierarchy = cgroups->HierarchyOf("freezer");
-  if (!hierarchy.ok()) return hierarchy.status();
-  const Interface& interface = (*hierarchy)->v2 ? kV2 : kV1;
+LeverOr MakeFreezer(Cgroups* cgroups, Clock* clock, const std::string& cgroup, bool freezes) {
+  const absl::StatusOr<bool> v2 = cgroups->IsV2("freezer");
+  if (!v2.ok()) return v2.status();
+  const Interface& interface = *v2 ? kV2 : kV1;
   v1::Change change;
   change.set_kind("freezer");
   change.set_object(cgroup);
   change.set_attribute(interface.attribute);
   change.set_before(interface.before);
-  change.set_after(interface.after);
+  change.set_after(freezes ? interface.after : interface.before);
   auto lever = std::make_unique<FreezerLever>(cgroups, clock, std::move(change));
   if (absl::Status status = lever->CheckThawed(); !status.ok()) return status;
   return lever;
 }
 
-LeverOr RecoverFreezer(const Cgroups* cgroups, Clock* clock, const v1::Change& change) {
+LeverOr RecoverFreezer(Cgroups* cgroups, Clock* clock, const v1::Change& change) {
   return std::make_unique<FreezerLever>(cgroups, clock, change);
 }
 

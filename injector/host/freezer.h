@@ -8,11 +8,12 @@
 
 #include "base/clock.h"
 #include "injector/host/cgroup.h"
+#include "injector/host/lever.h"
 
 namespace faultline {
 
-// FailedPrecondition: it is frozen already, itself or by a group above it.
-LeverOr MakeFreezer(const Cgroups* cgroups, Clock* clock, const std::string& cgroup);
-LeverOr RecoverFreezer(const Cgroups* cgroups, Clock* clock, const v1::Change& change);
+// As Host::Freezer. FailedPrecondition: it is frozen already, itself or by a group above it.
+LeverOr MakeFreezer(Cgroups* cgroups, Clock* clock, const std::string& cgroup, bool freezes);
+LeverOr RecoverFreezer(Cgroups* cgroups, Clock* clock, const v1::Change& change);
 
 }  // namespace faultline

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// faultline-hold --fault ID --bytes N --rate R: touches N bytes at R bytes a second, then holds
-// them without using the CPU until its command pipe ends. It is started and moved into its control
-// group by the injector, and waits for the go before it touches anything. No library and no
-// allocation: what it costs its group must be what was asked for.
-#include <fcntl.h>
-#include <poll.h>
+// faultline-hold --fault ID --bytes N --rate R [--start NS --on NS --off NS]: touches N bytes at R
+// bytes a second, then holds them without using the CPU until its command pipe ends. With --on: in
+// pulses that are counted from --start on (CLOCK_BOOTTIME); between two it holds nothing. It is
+// started and moved into its control group by the injector, and waits for the go before it touches
+// anything. No library and no allocation: what it costs its group must be what was asked for.
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <ctime>
 
-#include "injector/host/hold.h"
+#include "injector/host/helper_program.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -30,25 +25,6 @@ constexpr std::int64_t kMinStepNs = 20'000'000;
 // Time that a helper makes up for when it was stopped or got no CPU; more would be a burst.
 constexpr std::int64_t kMaxLagNs = kNsPerSecond;
 
-std::int64_t Now() {
-  timespec now{};
-  ::clock_gettime(CLOCK_BOOTTIME, &now);
-  return now.tv_sec * kNsPerSecond + now.tv_nsec;
-}
-
-// False when the pipe has ended. A negative timeout waits for ever.
-bool WaitForCommand(std::int64_t timeout_ns, bool* go) {
-  pollfd commands{kHoldCommandFd, POLLIN, 0};
-  const int ms = timeout_ns < 0 ? -1 : static_cast<int>((timeout_ns + 999'999) / 1'000'000);
-  const int ready = ::poll(&commands, 1, ms);
-  if (ready < 0) return errno == EINTR;
-  if (ready == 0) return true;
-  char byte = 0;
-  const ssize_t size = ::read(kHoldCommandFd, &byte, 1);
-  if (size == 1) *go = true;
-  return size == 1 || (size < 0 && errno == EINTR);
-}
-
 // False when the kernel refuses more memory.
 bool Touch(char* from, std::int64_t bytes, std::int64_t page) {
   if (::madvise(from, static_cast<size_t>(bytes), MADV_POPULATE_WRITE) == 0) return true;
@@ -58,91 +34,116 @@ bool Touch(char* from, std::int64_t bytes, std::int64_t page) {
 }
 
 void Report(HoldReport* report, std::int64_t held, std::int64_t begin_ns) {
-  const std::int64_t now_ns = Now();
+  const std::int64_t now_ns = HelperNow();
   report->step_ns.store(std::max(report->step_ns.load(), now_ns - begin_ns));
   report->held_bytes.store(held);
   if (report->first_touch_ns.load() == 0) report->first_touch_ns.store(now_ns);
   report->last_touch_ns.store(now_ns);
 }
 
-// Touches `bytes` from `memory` on at `rate` bytes a second, then waits; returns at the end of the
-// commands.
-void Hold(char* memory, std::int64_t bytes, std::int64_t rate, HoldReport* report) {
+// What is asked for.
+struct Order {
+  std::int64_t bytes = 0;
+  std::int64_t rate = 0;
+  // Of pulses; on_ns 0: there are none.
+  std::int64_t start_ns = 0;
+  std::int64_t on_ns = 0;
+  std::int64_t off_ns = 0;
+};
+
+// Touches the memory at the rate until all of it is held, the kernel refuses or it is `until_ns`.
+// False when the pipe has ended.
+bool Fill(char* memory, const Order& order, std::int64_t until_ns, HoldReport* report) {
   const std::int64_t page = ::sysconf(_SC_PAGESIZE);
-  bool go = false;
-  while (!go) {
-    if (!WaitForCommand(-1, &go)) return;
-  }
   std::int64_t held = 0;
-  std::int64_t last_ns = Now();
+  std::int64_t last_ns = HelperNow();
   // Long enough for a page.
   const std::int64_t step_ns =
-      rate > 0 ? std::max(kMinStepNs, page * kNsPerSecond / rate) : kMinStepNs;
+      order.rate > 0 ? std::max(kMinStepNs, page * kNsPerSecond / order.rate) : kMinStepNs;
   double due = 0;
-  while (held < bytes) {
-    if (!WaitForCommand(step_ns, &go)) return;
-    const std::int64_t now_ns = Now();
+  while (held < order.bytes && last_ns < until_ns) {
+    if (!WaitUntil(std::min(until_ns, last_ns + step_ns))) return false;
+    const std::int64_t now_ns = HelperNow();
     const std::int64_t lag = std::min(now_ns - last_ns, step_ns + kMaxLagNs);
-    due += static_cast<double>(rate) * static_cast<double>(lag) / 1e9;
+    due += static_cast<double>(order.rate) * static_cast<double>(lag) / 1e9;
     last_ns = now_ns;
-    const std::int64_t step = std::min(static_cast<std::int64_t>(due) / page * page, bytes - held);
+    const std::int64_t step =
+        std::min(static_cast<std::int64_t>(due) / page * page, order.bytes - held);
     if (step <= 0) continue;
     if (!Touch(memory + held, step, page)) break;
     held += step;
     due -= static_cast<double>(step);
     Report(report, held, now_ns);
   }
+  return true;
+}
+
+// Until the pipe ends.
+void HoldInPulses(char* memory, const Order& order, HoldReport* report) {
+  const std::int64_t round_ns = order.on_ns + order.off_ns;
+  while (true) {
+    const std::int64_t now_ns = HelperNow();
+    const std::int64_t in_ns = std::max<std::int64_t>(0, now_ns - order.start_ns) % round_ns;
+    const std::int64_t next_ns = now_ns - in_ns + round_ns;
+    if (in_ns < order.on_ns) {
+      const std::int64_t off_ns = next_ns - order.off_ns;
+      if (!Fill(memory, order, off_ns, report) || !WaitUntil(off_ns)) return;
+      ::madvise(memory, static_cast<size_t>(order.bytes), MADV_DONTNEED);
+      report->held_bytes.store(0);
+    }
+    if (!WaitUntil(next_ns)) return;
+  }
+}
+
+// Waits for the go, holds, and returns at the end of the commands.
+void Hold(char* memory, const Order& order, HoldReport* report) {
+  if (!WaitForGo()) return;
+  if (order.on_ns > 0) {
+    HoldInPulses(memory, order, report);
+    return;
+  }
+  if (!Fill(memory, order, INT64_MAX, report)) return;
+  bool go = true;
   while (WaitForCommand(-1, &go)) {
   }
 }
 
-int Run(std::int64_t bytes, std::int64_t rate, HoldReport* report) {
+int Run(Order order, HoldReport* report) {
   const std::int64_t page = ::sysconf(_SC_PAGESIZE);
-  bytes = (bytes + page - 1) / page * page;
-  const auto size = static_cast<size_t>(bytes);
+  order.bytes = (order.bytes + page - 1) / page * page;
+  const auto size = static_cast<size_t>(order.bytes);
   void* memory = nullptr;
-  if (bytes > 0) {
+  if (order.bytes > 0) {
     memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return 3;
     // A huge page would be 512 times the step.
     ::madvise(memory, size, MADV_NOHUGEPAGE);
   }
-  Hold(static_cast<char*>(memory), bytes, rate, report);
-  report->closing_ns.store(Now());
-  if (bytes > 0) ::munmap(memory, size);
-  report->closed_ns.store(Now());
+  Hold(static_cast<char*>(memory), order, report);
+  report->closing_ns.store(HelperNow());
+  if (order.bytes > 0) ::munmap(memory, size);
+  report->closed_ns.store(HelperNow());
   return 0;
-}
-
-// Whoever has to die for want of memory, it is this one.
-void OfferToDie() {
-  const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  // It stays what it was where this is refused.
-  [[maybe_unused]] const ssize_t written = ::write(fd, "1000", 4);
-  ::close(fd);
-}
-
-std::int64_t Argument(int argc, char** argv, const char* name) {
-  for (int i = 1; i + 1 < argc; ++i) {
-    if (std::strcmp(argv[i], name) == 0) return std::strtoll(argv[i + 1], nullptr, 10);
-  }
-  return -1;
 }
 
 }  // namespace
 }  // namespace faultline
 
 int main(int argc, char** argv) {
-  const std::int64_t bytes = faultline::Argument(argc, argv, "--bytes");
-  const std::int64_t rate = faultline::Argument(argc, argv, "--rate");
-  if (bytes < 0 || rate < 0 || (bytes > 0 && rate == 0)) return 2;
-  void* page = ::mmap(nullptr, sizeof(faultline::HoldReport), PROT_READ | PROT_WRITE, MAP_SHARED,
-                      faultline::kHoldReportFd, 0);
-  if (page == MAP_FAILED) return 2;
-  faultline::OfferToDie();
-  // The injector's own priority is not for its helpers.
-  ::setpriority(PRIO_PROCESS, 0, 0);
-  return faultline::Run(bytes, rate, static_cast<faultline::HoldReport*>(page));
+  const auto argument = [argc, argv](const char* name) {
+    return faultline::Argument(argc, argv, name);
+  };
+  faultline::Order order{argument("--bytes"), argument("--rate")};
+  if (order.bytes < 0 || order.rate < 0 || (order.bytes > 0 && order.rate == 0)) return 2;
+  if (argument("--on") > 0) {
+    order.start_ns = argument("--start");
+    order.on_ns = argument("--on");
+    order.off_ns = argument("--off");
+    if (order.start_ns < 0 || order.off_ns <= 0) return 2;
+  }
+  faultline::HoldReport* report = faultline::MapReport();
+  if (report == nullptr) return 2;
+  faultline::BecomeHelper();
+  return faultline::Run(order, report);
 }

@@ -1,34 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory held inside a control group by a helper process. On cgroup v1 the helper joins the group
-// only where memory is counted, so that a fault which freezes the group neither stops nor protects
-// it. Ends as NotFound when the group had processes and only the helper is left: it must not keep a
-// target alive. Change: kind "helper", object the group. One thread at a time.
+// Memory held inside a control group by the helper faultline-hold (helper_lever.h). One thread at a
+// time.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "injector/faults/shape.h"
 #include "injector/host/cgroup.h"
+#include "injector/host/helpers.h"
+#include "injector/host/lever.h"
+#include "injector/reserve.h"
 
 namespace faultline {
 
-struct LeakOptions {
-  // Path of faultline-hold.
-  std::string helper;
-  std::string meminfo = "/proc/meminfo";
-  // Where helpers report, a file for each fault; better in memory than on a disk.
-  std::string report_dir = "/run/faultline";
+// A held amount of memory inside a control group, filled at a steady rate. Of shapes a pulse: given
+// back for off_ns after each on_ns, and filled again.
+struct LeakSpec {
+  std::string fault_id;
+  std::string cgroup;
+  std::int64_t bytes = 0;
+  std::int64_t bytes_per_second = 0;
+  Shape shape;
+  // Of the shape, CLOCK_BOOTTIME.
+  std::int64_t start_ns = 0;
 };
 
-// FailedPrecondition: it would leave the host less than a tenth of its memory.
-LeverOr MakeLeak(const Cgroups* cgroups, const LeakOptions& options, const LeakSpec& spec);
-LeverOr RecoverLeak(const Cgroups* cgroups, const v1::Change& change);
+// FailedPrecondition: it would leave the host less than `reserve` of its memory.
+LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, const Reserve& reserve, const LeakSpec& spec);
 
 // "18.6 GiB", rounded down: what is said to fit does.
 std::string SpellBytes(std::int64_t bytes);
 
-// FailedPrecondition unless `bytes` more leave a tenth of the memory that `meminfo` shows.
-absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes);
+// FailedPrecondition unless `bytes` more leave `reserve` of the memory that `meminfo` shows.
+absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes,
+                           const Reserve& reserve = {.percent = 10});
 
 }  // namespace faultline

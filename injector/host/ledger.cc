@@ -35,7 +35,8 @@ absl::Status CheckBpffs(const std::string& bpffs) {
   return absl::FailedPreconditionError(absl::StrCat(
       bpffs, access(bpffs.c_str(), F_OK) == 0 ? " is no bpffs" : " does not exist",
       ", so what a network fault counts ends with the injector: should it be killed, a loss's "
-      "dose is a lower bound that lacks up to its last second (of a rate only packets_steered, "
+      "dose is a lower bound that lacks up to its last second (of a rate or delay only "
+      "packets_steered, "
       "buffers_steered and the touches are); mount one (`mount -t bpf bpf ",
       bpffs, "`) or name another with --bpffs"));
 }
@@ -71,8 +72,8 @@ absl::Status DropLedger(const std::string& path, std::uint32_t program_id) {
   return absl::OkStatus();
 }
 
-absl::Status ReadLedger(int map_fd, fault_dose* total) {
-  *total = {};
+absl::StatusOr<fault_dose> ReadLedger(int map_fd) {
+  fault_dose total{};
   const int cpus = libbpf_num_possible_cpus();
   std::vector<fault_dose> values(static_cast<size_t>(std::max(cpus, 0)));
   const std::uint32_t key = 0;
@@ -80,17 +81,17 @@ absl::Status ReadLedger(int map_fd, fault_dose* total) {
     return absl::NotFoundError("the counts of the BPF program cannot be read");
   }
   for (const fault_dose& one : values) {
-    total->hit_packets += one.hit_packets;
-    total->hit_buffers += one.hit_buffers;
-    total->hit_bytes += one.hit_bytes;
-    total->passed_packets += one.passed_packets;
-    total->passed_buffers += one.passed_buffers;
-    if (one.first_ns != 0 && (total->first_ns == 0 || one.first_ns < total->first_ns)) {
-      total->first_ns = one.first_ns;
+    total.hit_packets += one.hit_packets;
+    total.hit_buffers += one.hit_buffers;
+    total.hit_bytes += one.hit_bytes;
+    total.passed_packets += one.passed_packets;
+    total.passed_buffers += one.passed_buffers;
+    if (one.first_ns != 0 && (total.first_ns == 0 || one.first_ns < total.first_ns)) {
+      total.first_ns = one.first_ns;
     }
-    total->last_ns = std::max(total->last_ns, one.last_ns);
+    total.last_ns = std::max(total.last_ns, one.last_ns);
   }
-  return absl::OkStatus();
+  return total;
 }
 
 }  // namespace faultline

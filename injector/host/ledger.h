@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "bpf/fault.h"
 
 namespace faultline {
@@ -32,6 +33,6 @@ int OpenLedger(const std::string& path);
 absl::Status DropLedger(const std::string& path, std::uint32_t program_id);
 
 // Sums over the CPUs. NotFound: the map cannot be read.
-absl::Status ReadLedger(int map_fd, fault_dose* total);
+absl::StatusOr<fault_dose> ReadLedger(int map_fd);
 
 }  // namespace faultline

@@ -18,7 +18,8 @@
 namespace faultline {
 namespace {
 
-static_assert(sizeof(fault_filter) == 40 && sizeof(fault_rule) == 32 + 40 * FAULT_FILTERS,
+static_assert(sizeof(fault_filter) == 40 &&
+                  sizeof(fault_rule) == 72 + 40 * (FAULT_FILTERS + FAULT_EXEMPT),
               "the layout that the BPF programs were compiled with");
 
 constexpr std::uint32_t kMaxPort = 65535;
@@ -79,23 +80,44 @@ absl::Status ParseProtocol(const std::string& protocol, fault_filter* filter) {
       absl::StrCat("protocol \"", protocol, "\" is none of tcp, udp and icmp"));
 }
 
+absl::Status FillFilter(const v1::PeerFilter& peer, fault_filter* filter) {
+  absl::Status status = peer.cidr().empty() ? absl::OkStatus() : ParseAddress(peer.cidr(), filter);
+  if (status.ok()) status = ParsePorts(peer, filter);
+  if (status.ok()) status = ParseProtocol(peer.protocol(), filter);
+  return status;
+}
+
 }  // namespace
 
-absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers) {
+absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers,
+                                    absl::Span<const v1::PeerFilter> exempt) {
   if (peers.size() > FAULT_FILTERS) {
     return absl::InvalidArgumentError(
         absl::StrCat(peers.size(), " peer filters; a fault takes at most ", FAULT_FILTERS));
   }
+  if (exempt.size() > FAULT_EXEMPT) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(exempt.size(), " peers are exempt from network faults; a program holds ",
+                     FAULT_EXEMPT, ": take some off --exempt"));
+  }
   fault_rule rule{};
   for (const v1::PeerFilter& peer : peers) {
-    fault_filter& filter = rule.filters[rule.filter_count++];
-    absl::Status status =
-        peer.cidr().empty() ? absl::OkStatus() : ParseAddress(peer.cidr(), &filter);
-    if (status.ok()) status = ParsePorts(peer, &filter);
-    if (status.ok()) status = ParseProtocol(peer.protocol(), &filter);
-    if (!status.ok()) return status;
+    const absl::Status filled = FillFilter(peer, &rule.filters[rule.filter_count++]);
+    if (!filled.ok()) return filled;
+  }
+  for (const v1::PeerFilter& peer : exempt) {
+    const absl::Status filled = FillFilter(peer, &rule.exempt[rule.exempt_count++]);
+    if (!filled.ok()) return filled;
   }
   return rule;
+}
+
+void SetShape(const Shape& shape, std::int64_t start_ns, fault_rule* rule) {
+  if (!shape.ramp() && !shape.pulse()) return;
+  rule->start_ns = static_cast<std::uint64_t>(start_ns);
+  rule->ramp_ns = static_cast<std::uint64_t>(shape.ramp_ns);
+  rule->on_ns = static_cast<std::uint64_t>(shape.on_ns);
+  rule->off_ns = static_cast<std::uint64_t>(shape.off_ns);
 }
 
 std::uint64_t StreamSeed(std::uint64_t seed, std::uint32_t stream) {

@@ -10,12 +10,17 @@
 #include "absl/types/span.h"
 #include "bpf/fault.h"
 #include "faultline/v1/faults.pb.h"
+#include "injector/faults/shape.h"
 
 namespace faultline {
 
-// A rule with `peers` filled in and everything else zero. InvalidArgument with a sentence that says
-// which filter is wrong and what would be right.
-absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers);
+// A rule with `peers`, and `exempt`, which it never meets, filled in and everything else zero.
+// InvalidArgument with a sentence that says which filter is wrong and what would be right.
+absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers,
+                                    absl::Span<const v1::PeerFilter> exempt = {});
+
+// Has the programs follow `shape`, from `start_ns` on, CLOCK_BOOTTIME.
+void SetShape(const Shape& shape, std::int64_t start_ns, fault_rule* rule);
 
 // Each program of a fault draws from a sequence of its own: 0 is the inbound one, outbound devices
 // follow from 1 in the order of the request.

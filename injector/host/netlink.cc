@@ -22,34 +22,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status.h"
+#include "injector/host/netlink_message.h"
+#include "injector/host/text_file.h"
 
 namespace faultline {
 namespace {
 
-struct MessageFree {
-  void operator()(nl_msg* message) const { nlmsg_free(message); }
-};
-using Message = std::unique_ptr<nl_msg, MessageFree>;
-
 struct BufferFree {
   void operator()(unsigned char* buffer) const { free(buffer); }
 };
-
-Message TrafficMessage(int type, int flags, int ifindex, std::uint32_t parent,
-                       std::uint32_t handle) {
-  Message message(nlmsg_alloc_simple(type, flags));
-  tcmsg body{};
-  body.tcm_family = AF_UNSPEC;
-  body.tcm_ifindex = ifindex;
-  body.tcm_parent = parent;
-  body.tcm_handle = handle;
-  nlmsg_append(message.get(), &body, sizeof(body), NLMSG_ALIGNTO);
-  return message;
-}
-
-void PutString(nl_msg* message, int attribute, absl::string_view text) {
-  nla_put_string(message, attribute, std::string(text).c_str());
-}
 
 // The kernel's explanation, which follows the error when extended acknowledgements are on. The
 // socket asks for capped ones, so the attributes begin right behind the header of the request.
@@ -157,6 +138,8 @@ absl::StatusOr<std::unique_ptr<Netlink>> Netlink::Open() {
   return netlink;
 }
 
+absl::StatusOr<std::unique_ptr<Traffic>> NetlinkNetwork::Open() { return Netlink::Open(); }
+
 absl::Status Netlink::Exchange(nl_msg* message, const std::string& what, const Visit& visit) {
   nl_complete_msg(socket_.get(), message);
   const std::uint32_t sequence = nlmsg_hdr(message)->nlmsg_seq;
@@ -199,17 +182,38 @@ absl::StatusOr<NetDevice> Netlink::Device(const std::string& name) {
   return absl::NotFoundError(absl::StrCat("there is no network device ", name));
 }
 
-absl::StatusOr<Qdisc> Netlink::Root(int ifindex) {
+absl::Status Netlink::ListQdiscs(
+    int ifindex, const std::function<void(std::uint32_t parent, Qdisc one)>& visit) {
   const Message message = TrafficMessage(RTM_GETQDISC, NLM_F_DUMP, ifindex, 0, 0);
-  Qdisc root{"noqueue", 0};
-  absl::Status status = Exchange(message.get(), "list qdiscs", [&](nlmsghdr* header) {
+  return Exchange(message.get(), "list qdiscs", [&](nlmsghdr* header) {
     const auto* body = static_cast<const tcmsg*>(nlmsg_data(header));
-    if (body->tcm_ifindex != ifindex || body->tcm_parent != TC_H_ROOT) return;
+    if (body->tcm_ifindex != ifindex) return;
     nlattr* kind = nlmsg_find_attr(header, sizeof(tcmsg), TCA_KIND);
-    root = {kind == nullptr ? "" : nla_get_string(kind), body->tcm_handle};
+    visit(body->tcm_parent, {kind == nullptr ? "" : nla_get_string(kind), body->tcm_handle});
+  });
+}
+
+absl::StatusOr<Qdisc> Netlink::Root(int ifindex) {
+  Qdisc root{"noqueue", 0};
+  absl::Status status = ListQdiscs(ifindex, [&](std::uint32_t parent, Qdisc one) {
+    if (parent == TC_H_ROOT) root = std::move(one);
   });
   if (!status.ok()) return status;
   return root;
+}
+
+absl::StatusOr<std::vector<Qdisc>> Netlink::Below(int ifindex, std::uint32_t root) {
+  std::vector<Qdisc> below;
+  absl::Status status = ListQdiscs(ifindex, [&](std::uint32_t parent, Qdisc one) {
+    // The major number of those for inbound packets and of the root itself is another.
+    if (TC_H_MAJ(parent) == root) below.push_back(std::move(one));
+  });
+  if (!status.ok()) return status;
+  return below;
+}
+
+absl::StatusOr<std::string> Netlink::DefaultKind() {
+  return ReadText("/proc/sys/net/core/default_qdisc");
 }
 
 absl::Status Netlink::AddHtbRoot(const NetDevice& device, std::uint32_t handle,
@@ -249,18 +253,24 @@ absl::Status Netlink::AddLeaf(int ifindex, std::uint32_t parent_class, absl::str
                   absl::StrCat("add leaf ", kind, " to class ", ClassName(parent_class)));
 }
 
-// A discipline is looked up before it is initialised, and htb refuses to be initialised without
-// options before anything is grafted (net/sched/sch_htb.c, htb_init): "no such kind" is told apart
-// from "no options" without touching the device. Only for htb: bfifo, for one, has defaults and
-// would be grafted.
-absl::Status Netlink::ProbeHtb() {
+// A discipline is looked up before it is initialised, and htb and netem refuse to be initialised
+// without options before anything is grafted (net/sched/sch_htb.c, htb_init; sch_netem.c,
+// netem_init): "no such kind" is told apart from "no options" without touching the device. Only for
+// those two: bfifo, for one, has defaults and would be grafted.
+absl::Status Netlink::Probe(ProbedKind kind) {
   constexpr int kLoopback = 1;
+  const char* name = kind == ProbedKind::kHtb ? "htb" : "netem";
   const Message message =
       TrafficMessage(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, kLoopback, TC_H_ROOT, 0);
-  PutString(message.get(), TCA_KIND, "htb");
-  absl::Status status = Exchange(message.get(), "probe qdisc htb");
+  PutString(message.get(), TCA_KIND, name);
+  absl::Status status = Exchange(message.get(), absl::StrCat("probe qdisc ", name));
   if (status.code() == absl::StatusCode::kInvalidArgument) return absl::OkStatus();
-  if (absl::IsNotFound(status)) return absl::UnimplementedError("this kernel has no qdisc htb");
+  if (absl::IsNotFound(status)) {
+    return absl::UnimplementedError(absl::StrCat("this kernel has no qdisc ", name, " (module sch_",
+                                                 name,
+                                                 "): install the package of kernel modules that "
+                                                 "has it, or use a kernel that was built with it"));
+  }
   return status;
 }
 

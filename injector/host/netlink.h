@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the network faults say to the kernel over rtnetlink: devices, queueing disciplines and htb
-// classes. A Netlink is one socket in the network namespace of the thread that opened it; one
-// thread at a time. Errors carry the kernel's own words where it has some.
+// Traffic of this machine over rtnetlink. A Netlink is one socket in the network namespace of the
+// thread that opened it; one thread at a time. Errors carry the kernel's own words where it has
+// some.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "injector/host/traffic.h"
 
 struct nl_msg;
 struct nl_sock;
@@ -21,71 +22,33 @@ struct nlmsghdr;
 
 namespace faultline {
 
-struct NetDevice {
-  int index = 0;
-  std::string name;
-  bool up = false;
-  // The kind of its root qdisc, "noop" until it is up for the first time, when the kernel gives it
-  // its default and lists it.
-  std::string root_kind;
-  bool loopback = false;
-  // Packets pass another device of this namespace as well: a bridge's port, a VLAN, a bond's slave.
-  bool stacked = false;
-  std::uint32_t queue_packets = 0;
-  std::uint32_t mtu = 0;
-  // How often it lost its link: no cable, the other end down, or itself set down. Devices without
-  // a link to lose do not count.
-  std::uint32_t carrier_downs = 0;
-};
-
-struct Qdisc {
-  std::string kind;
-  std::uint32_t handle = 0;
-};
-
-// 1 Tbit/s in bytes: no device is faster, so nothing waits for tokens.
-constexpr std::uint64_t kUnlimitedRate = 125'000'000'000;
-
-// An htb class with its counters since it was made.
-struct HtbClass {
-  std::uint32_t handle = 0;
-  std::uint64_t bytes_per_second = 0;
-  std::uint64_t bytes = 0;
-  std::uint64_t packets = 0;
-  std::uint32_t queued_packets = 0;
-  std::uint32_t queued_bytes = 0;
-  std::uint32_t drops = 0;
-  std::uint32_t overlimits = 0;
-};
-
-class Netlink {
+class Netlink final : public Traffic {
  public:
   static absl::StatusOr<std::unique_ptr<Netlink>> Open();
 
-  absl::StatusOr<std::vector<NetDevice>> Devices();
-  // NotFound: there is no such device.
-  absl::StatusOr<NetDevice> Device(const std::string& name);
+  absl::StatusOr<std::vector<NetDevice>> Devices() override;
+  absl::StatusOr<NetDevice> Device(const std::string& name) override;
 
-  // The device's root; kind "noqueue" with handle 0 where the kernel lists none.
-  absl::StatusOr<Qdisc> Root(int ifindex);
+  absl::StatusOr<Qdisc> Root(int ifindex) override;
+  absl::StatusOr<std::vector<Qdisc>> Below(int ifindex, std::uint32_t root) override;
+  absl::StatusOr<std::string> DefaultKind() override;
   absl::Status AddHtbRoot(const NetDevice& device, std::uint32_t handle,
-                          std::uint32_t default_class);
-  absl::Status DeleteRoot(int ifindex, std::uint32_t handle);
-  // `limit` in the kind's own unit; 0 leaves the kind's defaults.
+                          std::uint32_t default_class) override;
+  absl::Status DeleteRoot(int ifindex, std::uint32_t handle) override;
   absl::Status AddLeaf(int ifindex, std::uint32_t parent_class, absl::string_view kind,
-                       std::uint32_t limit);
-  // OK if the kernel has htb, found out without making one; Unimplemented if not.
-  absl::Status ProbeHtb();
+                       std::uint32_t limit) override;
+  absl::Status SetNetem(int ifindex, std::uint32_t parent_class, const Netem& netem,
+                        bool create) override;
+  absl::StatusOr<Netem> GetNetem(int ifindex, std::uint32_t parent_class) override;
+  absl::Status Probe(ProbedKind kind) override;
 
-  absl::StatusOr<std::vector<HtbClass>> Classes(int ifindex);
-  // NotFound: the device has no class of that handle.
-  absl::StatusOr<HtbClass> Class(int ifindex, std::uint32_t handle);
-  // Makes the class, or gives one that stands a new rate. `exclusive`: AlreadyExists if it stands.
+  absl::StatusOr<std::vector<HtbClass>> Classes(int ifindex) override;
+  absl::StatusOr<HtbClass> Class(int ifindex, std::uint32_t handle) override;
   absl::Status SetClass(int ifindex, std::uint32_t parent, std::uint32_t handle,
-                        std::uint64_t bytes_per_second, bool exclusive);
-  absl::Status DeleteClass(int ifindex, std::uint32_t handle);
-  // A BPF classifier in direct-action mode on class `parent`; OK if one stands there already.
-  absl::Status AddBpfFilter(int ifindex, std::uint32_t parent, int program_fd, const char* name);
+                        std::uint64_t bytes_per_second, bool exclusive) override;
+  absl::Status DeleteClass(int ifindex, std::uint32_t handle) override;
+  absl::Status AddBpfFilter(int ifindex, std::uint32_t parent, int program_fd,
+                            const char* name) override;
 
  private:
   struct Closer {
@@ -96,8 +59,16 @@ class Netlink {
   explicit Netlink(nl_sock* socket) : socket_(socket) {}
   // Sends `message` and reads until its acknowledgement or the end of the dump.
   absl::Status Exchange(nl_msg* message, const std::string& what, const Visit& visit = {});
+  absl::Status ListQdiscs(int ifindex,
+                          const std::function<void(std::uint32_t parent, Qdisc one)>& visit);
 
   std::unique_ptr<nl_sock, Closer> socket_;
+};
+
+// Opens one for each caller.
+class NetlinkNetwork final : public Network {
+ public:
+  absl::StatusOr<std::unique_ptr<Traffic>> Open() override;
 };
 
 // That a network device came or went, is up or down, or has another qdisc: the kernel's notices
@@ -123,8 +94,5 @@ class DeviceEvents {
 // The units in which htb takes a burst: the time that `bytes` need at `bytes_per_second`, in the
 // kernel's ticks of 64 ns.
 std::uint32_t HtbTicks(std::uint64_t bytes, std::uint64_t bytes_per_second);
-
-// "f100:2a" as tc(8) writes it.
-std::string ClassName(std::uint32_t handle);
 
 }  // namespace faultline

@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Helper processes: started without a shell and with no descriptor of ours but the two they need,
-// killed by pidfd, found again by the fault's id in their arguments after a crash. One thread at a
-// time.
+// Descriptors and processes, by pidfd, so that what is meant for one never meets another that has
+// its number by now. Stateless, any thread.
 #pragma once
 
 #include <sys/types.h>
 
-#include <memory>
-#include <string>
-#include <utility>
-#include <vector>
-
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "injector/host/hold.h"
 
 namespace faultline {
 
@@ -34,68 +26,20 @@ class Descriptor {
   int fd_ = -1;
 };
 
-// A descriptor for process `pid`, the caller's, and SIGKILL through it: never to another process
-// that has its number by now. Negative, with errno, if it fails.
+// A descriptor for process `pid`, the caller's, and a signal or SIGKILL through it: never to
+// another process that has its number by now. Negative, with errno, if it fails.
 int PidfdOpen(pid_t pid);
+int PidfdSignal(int pidfd, int signal);
 int PidfdKill(int pidfd);
 
 // Waits for `child` of ours, which is killed if it has not ended after `timeout_ms`. A frozen one
 // ends by that on cgroup v2 only.
 void ReapWithin(pid_t child, int timeout_ms);
 
-// The page in which a helper reports, at `path`.
-class HoldReportFile {
- public:
-  // A fresh one, all 0. Its page is ours, not the target's, whatever the helper writes.
-  static absl::StatusOr<std::unique_ptr<HoldReportFile>> Make(const std::string& path);
-  // Of a predecessor; null if there is none.
-  static std::unique_ptr<HoldReportFile> Open(const std::string& path);
-  ~HoldReportFile();
-  HoldReportFile(const HoldReportFile&) = delete;
-  HoldReportFile& operator=(const HoldReportFile&) = delete;
-
-  // Still readable after the file was removed.
-  const HoldReport& report() const { return *report_; }
-  int fd() const { return fd_.get(); }
-
- private:
-  explicit HoldReportFile(Descriptor fd) : fd_(std::move(fd)) {}
-  bool Map();
-  Descriptor fd_;
-  HoldReport* report_ = nullptr;
-};
-
-// One running faultline-hold. It ends when this object does.
-class HoldProcess {
- public:
-  // Starts `program` with arguments `arguments` (without argv[0]), which reports in `report`.
-  static absl::StatusOr<std::unique_ptr<HoldProcess>> Start(
-      const std::string& program, const std::vector<std::string>& arguments,
-      const HoldReportFile& report);
-  ~HoldProcess();
-  HoldProcess(const HoldProcess&) = delete;
-  HoldProcess& operator=(const HoldProcess&) = delete;
-
-  // Lets it begin.
-  absl::Status Go();
-  bool Running() const;
-  // Ends it and waits until it is gone. Unavailable: it does not die (a frozen one on cgroup v1).
-  absl::Status End();
-
-  pid_t pid() const { return pid_; }
-
- private:
-  HoldProcess() = default;
-  pid_t pid_ = -1;
-  Descriptor pidfd_;
-  Descriptor commands_;
-};
-
-// Processes of root's that run faultline-hold for fault `id`. Zombies are none.
-std::vector<pid_t> FindHelpers(const std::string& id, const std::string& proc = "/proc");
-
-// Kills process `pid` if it still is a helper of fault `id`, and waits until it is gone.
-// Unavailable: it does not die.
-absl::Status KillHelper(pid_t pid, const std::string& id);
+// Whether the process has ended, by `timeout_ms` from now.
+bool HasEnded(int pidfd, int timeout_ms);
+// Kills process `pid` behind `pidfd` and waits until it has ended. Unavailable: it does not die
+// within a second.
+absl::Status KillAndWait(int pidfd, pid_t pid);
 
 }  // namespace faultline

@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -15,18 +17,19 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "injector/host/process.h"
+#include "injector/host/text_file.h"
 
 namespace faultline {
 namespace {
 
-// The controller's mutex is held meanwhile, and other faults have deadlines. What takes longer (a
-// daemon-reload of a large system) is tried again.
-constexpr absl::Duration kPatience = absl::Seconds(1);
+// The controller's mutex is held meanwhile, and other faults have deadlines, which may be missed by
+// 250 ms. What takes longer (a daemon-reload of a large system) is tried again.
+constexpr absl::Duration kPatience = absl::Milliseconds(200);
 // Every fault on a unit would wait as long, one after the other.
 constexpr std::int64_t kSilenceNs = kNsPerSecond / 2;
 
 // Of the process that goes into a group to leave it; in a frozen one it stands still.
-constexpr int kVisitMs = 500;
+constexpr int kVisitMs = 100;
 
 constexpr char kUnitInterface[] = "org.freedesktop.systemd1.Unit";
 constexpr char kCpu[] = "cpu";
@@ -36,10 +39,10 @@ struct Free {
 };
 using BusText = std::unique_ptr<char, Free>;
 
-struct MessageFree {
-  void operator()(sd_bus_message* message) const { sd_bus_message_unref(message); }
+struct SlotFree {
+  void operator()(sd_bus_slot* slot) const { sd_bus_slot_unref(slot); }
 };
-using Message = std::unique_ptr<sd_bus_message, MessageFree>;
+using Slot = std::unique_ptr<sd_bus_slot, SlotFree>;
 
 // "nginx.service": its cgroup properties are in "org.freedesktop.systemd1.Service".
 std::string InterfaceOf(const std::string& unit) {
@@ -47,6 +50,9 @@ std::string InterfaceOf(const std::string& unit) {
   if (!type.empty()) type[0] = absl::ascii_toupper(static_cast<unsigned char>(type[0]));
   return absl::StrCat(kSystemdName, ".", type);
 }
+
+// "cpu" of "cpu.max".
+std::string ControllerOf(const std::string& file) { return file.substr(0, file.find('.')); }
 
 // MemoryAccounting and its like; every other property that is used here is a number.
 bool IsFlag(absl::string_view property) { return absl::EndsWith(property, "Accounting"); }
@@ -64,6 +70,36 @@ absl::Status Append(sd_bus_message* message, const std::string& unit,
   }
   if (result >= 0) result = sd_bus_message_close_container(message);
   return ErrnoStatus(result < 0 ? -result : 0, "compose a message for systemd");
+}
+
+// A call with texts as its arguments. Null: there is no room for it.
+SystemdMessage Compose(sd_bus* bus, const char* path, const char* interface, const char* method,
+                       absl::Span<const std::string> arguments) {
+  sd_bus_message* made = nullptr;
+  int result = sd_bus_message_new_method_call(bus, &made, kSystemdName, path, interface, method);
+  SystemdMessage message(made);
+  for (const std::string& argument : arguments) {
+    if (result >= 0) result = sd_bus_message_append(made, "s", argument.c_str());
+  }
+  return result < 0 ? nullptr : std::move(message);
+}
+
+int KeepAnswer(sd_bus_message* answer, void* into, sd_bus_error* /*error*/) {
+  static_cast<SystemdMessage*>(into)->reset(sd_bus_message_ref(answer));
+  return 1;
+}
+
+// False: systemd has no such unit (any more), or none of its kind has what was asked for.
+absl::StatusOr<bool> Answered(sd_bus_message* answer, const std::string& unit) {
+  const sd_bus_error* error = sd_bus_message_get_error(answer);
+  if (error == nullptr) return true;
+  for (const char* none : {"org.freedesktop.systemd1.NoSuchUnit", SD_BUS_ERROR_UNKNOWN_OBJECT,
+                           SD_BUS_ERROR_UNKNOWN_INTERFACE, SD_BUS_ERROR_UNKNOWN_PROPERTY}) {
+    if (sd_bus_error_has_name(error, none) > 0) return false;
+  }
+  return ErrnoStatus(sd_bus_error_get_errno(error),
+                     absl::StrCat("ask systemd for ", unit, ": ",
+                                  error->message == nullptr ? "" : error->message));
 }
 
 }  // namespace
@@ -85,7 +121,7 @@ absl::StatusOr<sd_bus*> SystemdUnits::Bus() {
     }
     if (sd_bus_is_open(bus_.get()) > 0) return bus_.get();
   }
-  absl::StatusOr<SystemdBus> bus = ConnectSystemd(kPatience);
+  absl::StatusOr<SystemdBus> bus = ConnectSystemd(kPatience, address_);
   if (!bus.ok()) {
     silent_until_ns_ = Clock::System().Now().boottime_ns + kSilenceNs;
     return bus.status();
@@ -101,7 +137,7 @@ absl::StatusOr<std::string> SystemdUnits::Ask(const char* method, const std::str
   sd_bus_message* reply = nullptr;
   int result = sd_bus_call_method(*bus, kSystemdName, kSystemdPath, kSystemdManager, method, &error,
                                   &reply, "s", argument.c_str());
-  const Message owned(reply);
+  const SystemdMessage owned(reply);
   absl::Status status = Told(result, &error, absl::StrCat("ask systemd for ", argument));
   if (!status.ok()) return status;
   const char* path = nullptr;
@@ -148,6 +184,67 @@ absl::StatusOr<Units::Unit> SystemdUnits::Named(const std::string& name) {
   absl::StatusOr<std::string> path = Ask("GetUnit", name);
   if (!path.ok()) return path.status();
   return Describe(*path);
+}
+
+absl::StatusOr<std::vector<SystemdMessage>> SystemdUnits::AskAll(
+    absl::Span<const SystemdMessage> calls) {
+  const absl::StatusOr<sd_bus*> bus = Bus();
+  if (!bus.ok()) return bus.status();
+  std::vector<SystemdMessage> answers(calls.size());
+  // Those that are not answered are forgotten with them.
+  std::vector<Slot> slots;
+  size_t left = 0;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (calls[i] == nullptr) continue;
+    sd_bus_slot* slot = nullptr;
+    const int sent = sd_bus_call_async(*bus, &slot, calls[i].get(), KeepAnswer, &answers[i], 0);
+    if (sent < 0) return Told(sent, nullptr, "ask systemd");
+    slots.emplace_back(slot);
+    ++left;
+  }
+  const std::int64_t end_ns =
+      Clock::System().Now().boottime_ns + absl::ToInt64Nanoseconds(kPatience);
+  const auto has = [](const SystemdMessage& answer) { return answer != nullptr; };
+  while (std::count_if(answers.begin(), answers.end(), has) < static_cast<std::ptrdiff_t>(left)) {
+    const std::int64_t left_us = (end_ns - Clock::System().Now().boottime_ns) / 1000;
+    if (left_us <= 0) return Told(-ETIMEDOUT, nullptr, "ask systemd");
+    int result = sd_bus_process(*bus, nullptr);
+    if (result == 0) result = sd_bus_wait(*bus, static_cast<std::uint64_t>(left_us));
+    if (result < 0) return Told(result, nullptr, "ask systemd");
+  }
+  return answers;
+}
+
+absl::StatusOr<std::vector<std::string>> SystemdUnits::GroupsOf(
+    absl::Span<const std::string> units) {
+  const absl::StatusOr<sd_bus*> bus = Bus();
+  if (!bus.ok()) return bus.status();
+  std::vector<SystemdMessage> calls;
+  for (const std::string& unit : units) {
+    calls.push_back(Compose(*bus, kSystemdPath, kSystemdManager, "GetUnit", {unit}));
+  }
+  const absl::StatusOr<std::vector<SystemdMessage>> found = AskAll(calls);
+  if (!found.ok()) return found.status();
+  for (size_t i = 0; i < units.size(); ++i) {
+    calls[i] = nullptr;
+    const absl::StatusOr<bool> there = Answered(found->at(i).get(), units[i]);
+    if (!there.ok()) return there.status();
+    const char* path = nullptr;
+    if (!*there || sd_bus_message_read(found->at(i).get(), "o", &path) < 0) continue;
+    calls[i] = Compose(*bus, path, "org.freedesktop.DBus.Properties", "Get",
+                       {InterfaceOf(units[i]), "ControlGroup"});
+  }
+  const absl::StatusOr<std::vector<SystemdMessage>> groups = AskAll(calls);
+  if (!groups.ok()) return groups.status();
+  std::vector<std::string> result(units.size());
+  for (size_t i = 0; i < units.size(); ++i) {
+    if (calls[i] == nullptr) continue;
+    const absl::StatusOr<bool> has = Answered(groups->at(i).get(), units[i]);
+    if (!has.ok()) return has.status();
+    const char* group = nullptr;
+    if (*has && sd_bus_message_read(groups->at(i).get(), "v", "s", &group) >= 0) result[i] = group;
+  }
+  return result;
 }
 
 absl::StatusOr<std::optional<Units::Unit>> SystemdUnits::Owner(const std::string& cgroup) {
@@ -203,7 +300,7 @@ absl::Status SystemdUnits::Set(const std::string& unit, absl::Span<const Setting
   sd_bus_message* made = nullptr;
   int result = sd_bus_message_new_method_call(*bus, &made, kSystemdName, kSystemdPath,
                                               kSystemdManager, "SetUnitProperties");
-  const Message message(made);
+  const SystemdMessage message(made);
   if (result < 0) return ErrnoStatus(-result, "compose a message for systemd");
   if (absl::Status status = Append(made, unit, settings); !status.ok()) return status;
   sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -235,18 +332,26 @@ void SystemdUnits::DropEmptyGroup(const std::string& cgroup) {
 
 absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadGroup(const std::string& cgroup,
                                                                    const std::string& file) {
-  const absl::StatusOr<std::string> directory = cgroups_->DirectoryOf(cgroup, kCpu);
+  const std::string controller = ControllerOf(file);
+  const absl::StatusOr<std::string> directory = cgroups_->DirectoryOf(cgroup, controller);
   if (!directory.ok()) return directory.status();
-  absl::StatusOr<std::string> text = cgroups_->Read(cgroup, kCpu, file);
+  absl::StatusOr<std::string> text = cgroups_->Read(cgroup, controller, file);
   if (text.ok()) return std::optional<std::string>(*std::move(text));
   // The file is missing, and its group is not.
-  if (absl::IsNotFound(text.status()) && HasFolder(*directory)) return std::optional<std::string>();
+  const bool there = ::access(directory->c_str(), F_OK) == 0;
+  if (absl::IsNotFound(text.status()) && there) return std::optional<std::string>();
   return text.status();
 }
 
 absl::Status SystemdUnits::WriteGroup(const std::string& cgroup, const std::string& file,
                                       const std::string& value) {
-  return cgroups_->Write(cgroup, kCpu, file, value);
+  return cgroups_->Write(cgroup, ControllerOf(file), file, value);
+}
+
+absl::StatusOr<std::unique_ptr<SlowWrite>> SystemdUnits::BeginWriteGroup(const std::string& cgroup,
+                                                                         const std::string& file,
+                                                                         const std::string& value) {
+  return cgroups_->BeginWrite(cgroup, ControllerOf(file), file, value);
 }
 
 absl::StatusOr<std::optional<std::string>> SystemdUnits::ReadFile(const std::string& path) {
@@ -277,8 +382,11 @@ absl::Status SystemdUnits::RemoveFile(const std::string& path) {
   return ErrnoStatus(gone ? 0 : errno, absl::StrCat("remove ", path));
 }
 
-bool SystemdUnits::HasFolder(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
-
-void SystemdUnits::RemoveFolder(const std::string& path) { ::rmdir(path.c_str()); }
+absl::Status SystemdUnits::RemoveFolder(const std::string& path) {
+  // EBUSY: a mount point of our own service (ReadWritePaths=), which made it and keeps it.
+  const bool done =
+      ::rmdir(path.c_str()) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EBUSY;
+  return ErrnoStatus(done ? 0 : errno, absl::StrCat("remove ", path));
+}
 
 }  // namespace faultline

@@ -17,10 +17,11 @@ namespace {
 
 // From systemd's answer to the file: docs/decisions/0006-units.md.
 constexpr std::int64_t kTurnOnNs = kNsPerSecond;
-// Back off, where nobody else needs it, which is not for us to say: no error if not. Short, as the
-// deadlines of others wait meanwhile.
+// Back off, where nobody else needs it, which is not for us to say: no error if not.
 constexpr std::int64_t kTurnOffNs = 300 * kNsPerMs;
 constexpr std::int64_t kTurnPollNs = 2 * kNsPerMs;
+// Waited for on the spot, and between two looks afterwards: other faults have deadlines.
+constexpr std::int64_t kTurnMomentNs = 10 * kNsPerMs;
 
 // Of systemd 252: cgroup_context_get_mask of src/core/cgroup.c.
 struct ControllerRow {
@@ -35,7 +36,7 @@ struct ControllerRow {
   const char* file;
   const char* text;
 };
-constexpr std::array<ControllerRow, 2> kControllerRows{
+constexpr std::array<ControllerRow, 3> kControllerRows{
     {{"cpu",
       kWeightProperty,
       100,
@@ -43,7 +44,8 @@ constexpr std::array<ControllerRow, 2> kControllerRows{
       {kWeightProperty, "StartupCPUWeight", kQuotaProperty},
       "cpu.weight",
       "100"},
-     {"memory", kMemoryProperty, 1, 0, {kMemoryProperty, nullptr, nullptr}, nullptr, nullptr}}};
+     {"memory", kMemoryProperty, 1, 0, {kMemoryProperty, nullptr, nullptr}, nullptr, nullptr},
+     {"io", kIoProperty, 1, 0, {kIoProperty, nullptr, nullptr}, nullptr, nullptr}}};
 
 const ControllerRow* FindControllerRow(const std::string& controller) {
   for (const ControllerRow& row : kControllerRows) {
@@ -81,9 +83,16 @@ class UnitController final : public Lever {
 
   absl::Status Apply() override {
     if (change_.unit().properties().empty()) return absl::OkStatus();
-    if (absl::Status set = by_.Set(); !set.ok()) return set;
+    wait_ns_ = 0;
+    if (since_ns_ == 0) {
+      if (absl::Status set = by_.Set(); !set.ok()) return AskAgain(set);
+      since_ns_ = host_.clock->Now().boottime_ns;
+    }
+    asked_ns_ = 0;
     return Await(true, kTurnOnNs);
   }
+
+  std::int64_t wait_ns() const override { return wait_ns_; }
 
   // The unit may stop and start again meanwhile: systemd asks for what it knows of it, running or
   // not.
@@ -93,6 +102,7 @@ class UnitController final : public Lever {
 
   absl::Status Restore() override {
     if (change_.unit().properties().empty()) return absl::OkStatus();
+    wait_ns_ = 0;
     std::vector<std::string> foreign;
     const absl::StatusOr<std::vector<std::uint64_t>> now = by_.Now();
     if (!now.ok() && !absl::IsNotFound(now.status())) return now.status();
@@ -103,7 +113,11 @@ class UnitController final : public Lever {
     }
     if (absl::Status status = by_.RestoreFiles(&foreign); !status.ok()) return status;
     if (change_.before() == kControllerOff && foreign.empty()) {
-      [[maybe_unused]] const absl::Status off = Await(false, kTurnOffNs);
+      if (!restoring_) since_ns_ = host_.clock->Now().boottime_ns;
+      restoring_ = true;
+      absl::Status off = Await(false, kTurnOffNs);
+      if (wait_ns_ > 0) return off;
+      restoring_ = false;
     }
     return LeftAlone(foreign);
   }
@@ -111,15 +125,32 @@ class UnitController final : public Lever {
   absl::Status Residue() override { return by_.Residue(); }
 
  private:
-  absl::Status Await(bool wanted, std::int64_t patience_ns) const {
-    const std::int64_t end_ns = host_.clock->Now().boottime_ns + patience_ns;
+  // Systemd may be too busy for an answer; asked in vain it does the same once more.
+  absl::Status AskAgain(const absl::Status& set) {
+    const std::int64_t now_ns = host_.clock->Now().boottime_ns;
+    if (asked_ns_ == 0) asked_ns_ = now_ns;
+    if (absl::IsUnavailable(set) && now_ns - asked_ns_ < kBusyNs) {
+      wait_ns_ = kAskAgainNs;
+    } else {
+      asked_ns_ = 0;
+    }
+    return set;
+  }
+
+  // For a moment, of `patience_ns` since since_ns_.
+  absl::Status Await(bool wanted, std::int64_t patience_ns) {
+    const std::int64_t moment_ns = host_.clock->Now().boottime_ns + kTurnMomentNs;
     while (true) {
       const absl::StatusOr<bool> on =
           host_.subtrees->HasOn(ParentGroup(change_.object()), change_.attribute());
-      if (!on.ok()) return on.status();
-      if (*on == wanted) return absl::OkStatus();
+      const bool done = on.ok() && *on == wanted;
       const std::int64_t now_ns = host_.clock->Now().boottime_ns;
-      if (now_ns >= end_ns) {
+      const bool over = now_ns - since_ns_ >= patience_ns;
+      if (!on.ok() || done || over) since_ns_ = 0;
+      if (!on.ok()) return on.status();
+      if (done) return absl::OkStatus();
+      if (over || now_ns >= moment_ns) {
+        wait_ns_ = over ? 0 : kTurnMomentNs;
         return absl::UnavailableError(absl::StrCat(
             "the ", change_.attribute(), " controller is still ", *on ? "on" : "off", " for ",
             change_.object(), " although systemd agreed to turn it ", wanted ? "on" : "off"));
@@ -132,6 +163,12 @@ class UnitController final : public Lever {
   const v1::Change change_;
   // Declared after what it points into.
   const UnitProperties by_;
+  // When systemd agreed to what is waited for, CLOCK_BOOTTIME ns; 0: nothing is.
+  std::int64_t since_ns_ = 0;
+  // When it was asked first, while it was too busy to answer.
+  std::int64_t asked_ns_ = 0;
+  bool restoring_ = false;
+  std::int64_t wait_ns_ = 0;
 };
 
 // That the property says what holds anyway.

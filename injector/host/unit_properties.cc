@@ -27,6 +27,16 @@ std::string WeightLine(std::uint64_t weight) {
 std::string MemoryLine(std::uint64_t on) {
   return absl::StrCat("MemoryAccounting=", on == 0 ? "no" : "yes");
 }
+std::string IoLine(std::uint64_t on) {
+  return absl::StrCat("IOAccounting=", on == 0 ? "no" : "yes");
+}
+// BUS_DEFINE_SET_CGROUP_LIMIT, there.
+std::string MemoryMaxLine(std::uint64_t bytes) {
+  return bytes == kUnitInfinity ? "MemoryMax=infinity" : absl::StrCat("MemoryMax=", bytes);
+}
+std::string MemoryHighLine(std::uint64_t bytes) {
+  return bytes == kUnitInfinity ? "MemoryHigh=infinity" : absl::StrCat("MemoryHigh=", bytes);
+}
 
 struct Property {
   const char* name;
@@ -35,11 +45,14 @@ struct Property {
   std::string (*line)(std::uint64_t value);
   std::uint64_t (*after_reload)(std::uint64_t value);
 };
-constexpr std::array<Property, 4> kProperties{
+constexpr std::array<Property, 7> kProperties{
     {{kQuotaProperty, "CPUQuota", QuotaLine, QuotaAfterReload},
      {kPeriodProperty, "CPUQuotaPeriodSec", PeriodLine, Same},
      {kWeightProperty, "CPUWeight", WeightLine, Same},
-     {kMemoryProperty, "MemoryAccounting", MemoryLine, Same}}};
+     {kMemoryProperty, "MemoryAccounting", MemoryLine, Same},
+     {kMemoryMaxProperty, "MemoryMax", MemoryMaxLine, Same},
+     {kMemoryHighProperty, "MemoryHigh", MemoryHighLine, Same},
+     {kIoProperty, "IOAccounting", IoLine, Same}}};
 
 const Property* FindProperty(absl::string_view name) {
   for (const Property& property : kProperties) {
@@ -48,13 +61,19 @@ const Property* FindProperty(absl::string_view name) {
   return nullptr;
 }
 
-// Ours if every line for the setting is one that systemd wrote at our word.
-bool IsOurs(const std::string& text, const v1::UnitProperty& property) {
+// Ours if every line for the setting is one that systemd wrote at our word: for what was before, or
+// for one of `own`.
+bool IsOurs(const std::string& text, const v1::UnitProperty& property,
+            const std::vector<std::uint64_t>& own) {
   const Property* row = FindProperty(property.name());
   bool any = false;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     if (!absl::StartsWith(line, absl::StrCat(row->setting, "="))) continue;
-    if (line != row->line(property.after()) && line != row->line(property.before())) return false;
+    const bool known = line == row->line(property.before()) ||
+                       std::any_of(own.begin(), own.end(), [row, line](std::uint64_t value) {
+                         return line == row->line(value);
+                       });
+    if (!known) return false;
     any = true;
   }
   return any;
@@ -89,9 +108,9 @@ absl::Status FillFiles(Units* units, const Units::Unit& unit, v1::UnitChange* ch
     file->set_existed(text->has_value());
     if (text->has_value()) file->set_text(**text);
   }
-  for (const std::string& path : {folder, parent}) {
-    if (!units->HasFolder(path)) change->add_folders(path);
-  }
+  change->add_folders(folder);
+  // A transient unit's own file lies in the other one, so that is not of our making.
+  if (!unit.transient) change->add_folders(parent);
   return absl::OkStatus();
 }
 
@@ -102,12 +121,28 @@ bool UnitProperties::Known() const {
   return known && change_.properties_size() == change_.files_size();
 }
 
-absl::Status UnitProperties::Set() const {
+absl::Status UnitProperties::Set() const { return SetFirst(change_.properties(0).after()); }
+
+absl::Status UnitProperties::SetFirst(std::uint64_t first) const {
   std::vector<Units::Setting> settings;
   for (const v1::UnitProperty& property : change_.properties()) {
-    settings.push_back({property.name(), property.after()});
+    settings.push_back({property.name(), settings.empty() ? first : property.after()});
   }
   return units_->Set(change_.unit(), settings);
+}
+
+absl::Status UnitProperties::SetBefore() const {
+  std::vector<Units::Setting> settings;
+  for (const v1::UnitProperty& property : change_.properties()) {
+    settings.push_back({property.name(), property.before()});
+  }
+  return units_->Set(change_.unit(), settings);
+}
+
+std::vector<std::uint64_t> UnitProperties::OwnValues(int i) const {
+  std::vector<std::uint64_t> own{change_.properties(i).after()};
+  if (i == 0) own.insert(own.end(), steps_.begin(), steps_.end());
+  return own;
 }
 
 absl::StatusOr<std::vector<std::uint64_t>> UnitProperties::Now() const {
@@ -124,7 +159,10 @@ absl::Status UnitProperties::SetBack(const std::vector<std::uint64_t>& now,
     const std::uint64_t value = now.at(static_cast<size_t>(i));
     const Property* row = FindProperty(property.name());
     if (value == property.before()) continue;
-    if (value == property.after() || value == row->after_reload(property.after())) {
+    const std::vector<std::uint64_t> own = OwnValues(i);
+    if (std::any_of(own.begin(), own.end(), [row, value](std::uint64_t one) {
+          return value == one || value == row->after_reload(one);
+        })) {
       settings.push_back({property.name(), property.before()});
     } else {
       foreign->push_back(absl::StrCat(row->line(value), " is in force for ", change_.unit()));
@@ -139,7 +177,7 @@ absl::Status UnitProperties::RestoreFile(int i, std::vector<std::string>* foreig
   const absl::StatusOr<std::optional<std::string>> is = units_->ReadFile(file.path());
   if (!is.ok()) return is.status();
   if (!*is || (file.existed() && **is == file.text())) return absl::OkStatus();
-  if (!IsOurs(**is, change_.properties(i))) {
+  if (!IsOurs(**is, change_.properties(i), OwnValues(i))) {
     foreign->push_back(absl::StrCat(file.path(), " was written anew"));
     return absl::OkStatus();
   }
@@ -151,7 +189,9 @@ absl::Status UnitProperties::RestoreFiles(std::vector<std::string>* foreign) con
   for (int i = 0; i < change_.files_size(); ++i) {
     if (absl::Status status = RestoreFile(i, foreign); !status.ok()) return status;
   }
-  for (const std::string& folder : change_.folders()) units_->RemoveFolder(folder);
+  for (const std::string& folder : change_.folders()) {
+    if (absl::Status status = units_->RemoveFolder(folder); !status.ok()) return status;
+  }
   return absl::OkStatus();
 }
 

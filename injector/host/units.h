@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,7 +18,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
-#include "injector/host/host.h"
+#include "injector/host/lever.h"
+#include "injector/host/slow_write.h"
 
 namespace faultline {
 
@@ -43,6 +45,10 @@ class Units {
 
   // NotFound: systemd has no such unit.
   virtual absl::StatusOr<Unit> Named(const std::string& name) = 0;
+  // The group of each of `units`, in their order; empty: it does not run, or there is no such unit.
+  // However many they are, systemd is waited for twice at most.
+  virtual absl::StatusOr<std::vector<std::string>> GroupsOf(
+      absl::Span<const std::string> units) = 0;
   // The unit whose own group `cgroup` is; none: the group is nobody's, or below a unit's.
   virtual absl::StatusOr<std::optional<Unit>> Owner(const std::string& cgroup) = 0;
 
@@ -62,28 +68,29 @@ class Units {
                                                                const std::string& file) = 0;
   virtual absl::Status WriteGroup(const std::string& cgroup, const std::string& file,
                                   const std::string& value) = 0;
+  // The same of a file that FreesMemory (slow_write.h), without waiting for the kernel.
+  virtual absl::StatusOr<std::unique_ptr<SlowWrite>> BeginWriteGroup(const std::string& cgroup,
+                                                                     const std::string& file,
+                                                                     const std::string& value) = 0;
 
   // None: there is no such file.
   virtual absl::StatusOr<std::optional<std::string>> ReadFile(const std::string& path) = 0;
   // The whole text or nothing.
   virtual absl::Status WriteFile(const std::string& path, const std::string& text) = 0;
   virtual absl::Status RemoveFile(const std::string& path) = 0;
-  virtual bool HasFolder(const std::string& path) = 0;
-  // If it is empty.
-  virtual void RemoveFolder(const std::string& path) = 0;
+  // If it is empty; OK if it is not, or is not there.
+  virtual absl::Status RemoveFolder(const std::string& path) = 0;
 };
 
-// Whether a property of units stands behind `file` of `controller`, of cgroup v2.
-bool IsUnitValue(absl::string_view controller, absl::string_view file);
-
-// What such a file says at first after its controller was turned on.
-constexpr char kUnitDefault[] = "max 100000";
+// What `file` of `controller`, of cgroup v2, says at first after its controller was turned on,
+// where a property of units stands behind it (host/unit_file.h). Null: none does.
+const char* UnitDefault(absl::string_view controller, absl::string_view file);
 
 // As Host::CgroupValue for the group of `unit`. FailedPrecondition: the group does not have what
 // systemd would give it, so it could not be brought back.
 LeverOr MakeUnitValue(Units* units, Clock* clock, const Units::Unit& unit,
                       const std::string& controller, const std::string& file,
-                      const std::string& value);
+                      const std::string& value, const std::vector<std::string>& steps);
 LeverOr RecoverUnitValue(Units* units, Clock* clock, const v1::Change& change);
 
 }  // namespace faultline

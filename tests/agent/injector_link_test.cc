@@ -61,6 +61,20 @@ class TinyInjector final : public v1::Faults::Service {
     return grpc::Status::CANCELLED;
   }
 
+  grpc::Status RenewLease(grpc::ServerContext* /*context*/, const v1::LeaseRequest* request,
+                          v1::LeaseResponse* /*response*/) override {
+    const std::lock_guard lock(mutex_);
+    leases_.push_back(*request);
+    thawed_.notify_all();
+    return grpc::Status::OK;
+  }
+  // The leases that came, once there are `count`.
+  std::vector<v1::LeaseRequest> Leases(size_t count) {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(thawed_.wait_for(lock, kLong, [&] { return leases_.size() >= count; }));
+    return leases_;
+  }
+
   void Freeze(bool frozen) {
     const std::lock_guard lock(mutex_);
     frozen_ = frozen;
@@ -77,6 +91,7 @@ class TinyInjector final : public v1::Faults::Service {
   std::mutex mutex_;
   std::condition_variable thawed_;
   bool frozen_ = false;
+  std::vector<v1::LeaseRequest> leases_;
   std::vector<v1::FaultState> faults_ = {State("f1", v1::PHASE_VERIFIED, 1)};
   static void WaitForCancel(grpc::ServerContext* context) {
     while (!context->IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -212,6 +227,21 @@ TEST_F(InjectorLinkTest, States_InjectorWentWithoutAWordOfItsFault_ItIsLost) {
   link.Stop();
 }
 
+// Without the mark of an open fault, one that had not begun cannot stand.
+TEST_F(InjectorLinkTest, States_InjectorWentBeforeAFaultBegan_ItIsAbsent) {
+  injector_.Set({State("f1", v1::PHASE_ACCEPTED, 0)});
+  Serve();
+  InjectorLink link(address_);
+  link.Start(nullptr);
+  AwaitFirstTry(&link);
+  EXPECT_EQ(AwaitSeen(&link, /*behind=*/true).size(), 1U);
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_ = nullptr;
+  std::filesystem::remove(folder_ + "/agent.sock");
+  EXPECT_EQ(SecondLook(&link), Sight::kAbsent);
+  link.Stop();
+}
+
 TEST_F(InjectorLinkTest, States_InjectorStandsStill_ItIsNotSeenAndWaitedForOnlyOnce) {
   Serve();
   InjectorLink link(address_);
@@ -305,6 +335,44 @@ TEST_F(InjectorLinkTest, Stop_EndsTheCallThatIsUnderWay) {
   // And those that come later at once.
   EXPECT_EQ(link.Call(command).code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(link.Call(command).id(), 5U);
+}
+
+TEST_F(InjectorLinkTest, PassesALeaseOnAtOnce_AndAgainBeforeAStart) {
+  Serve();
+  InjectorLink link(address_);
+  link.Start([](const v1::FaultState& /*state*/) {});
+  AwaitFirstTry(&link);
+  link.Renew(9 * kNsPerSecond, "10.0.0.7:7443");
+  const v1::LeaseRequest first = injector_.Leases(1)[0];
+  EXPECT_GT(first.ttl_ns(), 8 * kNsPerSecond);
+  EXPECT_LE(first.ttl_ns(), 9 * kNsPerSecond);
+  ASSERT_EQ(first.collector_size(), 1);
+  EXPECT_EQ(first.collector(0), "10.0.0.7:7443");
+  v1::Command command;
+  command.mutable_validate();
+  link.Call(command);
+  // What is left of it, for an injector that may be another one by now.
+  const v1::LeaseRequest again = injector_.Leases(2)[1];
+  EXPECT_LE(again.ttl_ns(), first.ttl_ns());
+  // The end of both is the same instant.
+  EXPECT_GT(first.from_boottime_ns(), 0);
+  EXPECT_EQ(again.from_boottime_ns() + again.ttl_ns(), first.from_boottime_ns() + first.ttl_ns());
+  EXPECT_EQ(again.collector(0), "10.0.0.7:7443");
+  link.Stop();
+}
+
+TEST_F(InjectorLinkTest, ALeaseThatIsOver_IsNotPassedOn) {
+  Serve();
+  InjectorLink link(address_);
+  link.Start([](const v1::FaultState& /*state*/) {});
+  AwaitFirstTry(&link);
+  link.Renew(1, "");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  v1::Command command;
+  command.mutable_validate();
+  link.Call(command);
+  EXPECT_TRUE(injector_.Leases(0).empty());
+  link.Stop();
 }
 
 }  // namespace

@@ -155,6 +155,29 @@ TEST(Labels_Fill, RefusedFaults_AreForgottenAsEndedOnesAre) {
   }
 }
 
+// Told when it is accepted and when it is known that it never begins, however long that took; never
+// a row of a frame.
+TEST(Labels_Fill, FaultToCome_IsToldAndIsInNoFrame) {
+  constexpr std::int64_t kHour = 3'600'000'000'000;
+  Labels labels(FaultSchema());
+  v1::FaultState state = State("s", 0, 0);
+  state.set_phase(v1::PHASE_ACCEPTED);
+  state.mutable_edges()->mutable_commanded()->set_boottime_ns(kHour);
+  state.set_start_boottime_ns(5 * kHour);
+  for (const std::int64_t begin : {kHour, 2 * kHour, 4 * kHour}) {
+    if (begin == 4 * kHour) {
+      state.set_phase(v1::PHASE_REFUSED);
+      state.mutable_edges()->mutable_undone()->set_boottime_ns(4 * kHour);
+    }
+    v1::Frame frame = Window(begin, begin + 100);
+    v1::Batch batch;
+    labels.Fill({&state, 1}, true, &frame, &batch);
+    EXPECT_EQ(batch.faults_size(), begin == 2 * kHour ? 0 : 1) << begin;
+    EXPECT_EQ(frame.active_faults_size(), 0);
+    EXPECT_EQ(frame.tables(0).entities_size(), 0);
+  }
+}
+
 TEST(Labels_Fill, FaultThatTheInjectorNoLongerTells_IsForgotten) {
   Labels labels(FaultSchema());
   const v1::FaultState state = State("f", 150, 0);

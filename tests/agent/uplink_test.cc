@@ -11,6 +11,7 @@
 #include <set>
 #include <vector>
 
+#include "base/clock.h"
 #include "tests/agent/decode.h"
 
 namespace faultline {
@@ -40,6 +41,15 @@ class TinyCollector final : public v1::Ingest::Service {
     v1::CollectorMessage answer;
     answer.mutable_welcome()->set_durable_sequence(durable_);
     stream->Write(answer);
+    if (lease_.ttl_ns() != 0) {
+      *answer.mutable_lease() = lease_;
+      // Its clock is the node's.
+      const std::int64_t now_ns = Clock::System().Now().boottime_ns;
+      answer.mutable_lease()->set_sent_boottime_ns(now_ns);
+      answer.mutable_lease()->set_heard_sent_boottime_ns(message.sent_boottime_ns());
+      answer.mutable_lease()->set_heard_read_boottime_ns(now_ns);
+      stream->Write(answer);
+    }
     for (const v1::Command& command : commands_) {
       *answer.mutable_command() = command;
       stream->Write(answer);
@@ -86,6 +96,8 @@ class TinyCollector final : public v1::Ingest::Service {
     return results_;
   }
 
+  // Sent before the commands; none without a time.
+  v1::Lease lease_;
   std::vector<v1::Command> commands_;
   std::uint64_t durable_ = 0;
   // Refused as long as they are no gap records.
@@ -240,6 +252,37 @@ TEST_F(UplinkTest, Command_BeyondTheBound_IsAnsweredResourceExhausted) {
   }
   go.set_value();
   EXPECT_GE(collector_.Results(kCommands).size(), kCommands);
+}
+
+TEST_F(UplinkTest, ALease_IsToldBeforeTheCommandThatFollowsIt) {
+  collector_.lease_.set_ttl_ns(9'000'000'000);
+  collector_.commands_.emplace_back();
+  collector_.commands_.back().set_id(1);
+  collector_.commands_.back().mutable_start();
+  Serve();
+  std::mutex mutex;
+  std::vector<std::string> order;
+  std::int64_t ttl_ns = 0;
+  const auto note = [&](const std::string& what) {
+    const std::lock_guard lock(mutex);
+    order.push_back(what);
+  };
+  Uplink uplink(
+      address_, v1::Hello(), &outbox_,
+      [&](const v1::Command& command) {
+        note("command");
+        return Answer(command);
+      },
+      grpc::InsecureChannelCredentials(), nullptr,
+      [&](std::int64_t ttl, const std::string& collector) {
+        ttl_ns = ttl;
+        note(collector);
+      });
+  collector_.Results(1);
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(order, (std::vector<std::string>{address_, "command"}));
+  EXPECT_GT(ttl_ns, 0);
+  EXPECT_LE(ttl_ns, 9'000'000'000);
 }
 
 }  // namespace

@@ -52,5 +52,14 @@ TEST(Address, OfAnInjectorIsASocket) {
   }
 }
 
+TEST(NumericPeer, IsWrittenAsAddressesAre) {
+  EXPECT_EQ(NumericPeer("ipv4:10.0.0.7:7443"), "10.0.0.7:7443");
+  EXPECT_EQ(NumericPeer("ipv6:%5Bfd00::7%5D:7443"), "[fd00::7]:7443");
+  EXPECT_EQ(NumericPeer("ipv6:[::1]:7443"), "[::1]:7443");
+  EXPECT_EQ(NumericPeer("ipv6:%5Bfe80::1%25eth0%5D:7443"), "[fe80::1]:7443");
+  EXPECT_EQ(NumericPeer("unix:/run/x"), "unix:/run/x");
+  EXPECT_EQ(NumericPeer("inproc"), "");
+}
+
 }  // namespace
 }  // namespace faultline

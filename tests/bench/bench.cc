@@ -31,10 +31,13 @@ struct Bench {
   absl::Status (*run)(const BenchPlace&, Figures*);
 };
 
-constexpr std::array<Bench, 4> kBenches{{
+constexpr std::array<Bench, 7> kBenches{{
     {"agent", "at most two minutes", true, BenchAgent},
     {"bpf", "at most two minutes", true, BenchBpf},
-    {"injector", "at most two minutes", true, BenchInjector},
+    {"delay", "half an hour", false, BenchDelay},
+    {"faults", "thirty-five minutes", false, BenchFaults},
+    {"histories", "an hour on two processors", false, BenchHistories},
+    {"kills", "ten minutes", false, BenchKills},
     {"machines", "an hour", false, BenchMachines},
 }};
 
@@ -77,7 +80,8 @@ int Main(int argc, char** argv) {
   for (const std::string& name : wanted) {
     if (std::none_of(kBenches.begin(), kBenches.end(),
                      [&name](const Bench& bench) { return name == bench.name; })) {
-      LogError("there is no bench \"", name, "\"; there are agent, bpf, injector and machines");
+      LogError("there is no bench \"", name,
+               "\"; there are agent, bpf, delay, faults, histories, kills and machines");
       return 2;
     }
   }

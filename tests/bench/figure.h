@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace faultline {
 
@@ -26,7 +27,16 @@ struct Figure {
   std::optional<double> reach_value = std::nullopt;
   // What a reader must know to judge the number, in sentences; empty: nothing.
   std::string note = {};
+  // Why there is no number: what this host lacks, in a sentence. Empty: there is one.
+  std::string missing = {};
 };
+
+inline Figure NotMeasured(absl::string_view name, absl::string_view why) {
+  Figure figure;
+  figure.name = std::string(name);
+  figure.missing = std::string(why);
+  return figure;
+}
 
 using Figures = std::vector<Figure>;
 
@@ -37,13 +47,21 @@ struct BenchPlace {
 };
 
 // Each tells on stderr what it does, appends what it measured, whether or not it comes to its end,
-// and leaves nothing behind; all but the last run for at most two minutes.
+// and leaves nothing behind; the first two run for at most two minutes.
 // CPU and memory of the agent at 1 Hz beside prometheus-node-exporter scraped at 1 Hz.
 absl::Status BenchAgent(const BenchPlace& place, Figures* figures);
 // ns per event of every BPF program of the agent beside programs of libbpf-tools.
 absl::Status BenchBpf(const BenchPlace& place, Figures* figures);
-// Time from Start to acked and from the deadline to undone, over 200 faults of each kind.
-absl::Status BenchInjector(const BenchPlace& place, Figures* figures);
+// What a fault does beside what was asked of it and what is told of it, by witnesses, and beside
+// the tools that people use for the same: times from command to undone, labels, doses, others'
+// packets.
+absl::Status BenchFaults(const BenchPlace& place, Figures* figures);
+// What stays of eight faults when their injector is killed, 1,000 times.
+absl::Status BenchKills(const BenchPlace& place, Figures* figures);
+// Whether a machine is as before after a million random histories of its injector.
+absl::Status BenchHistories(const BenchPlace& place, Figures* figures);
+// net.delay in a guest, whose kernel has netem, as BenchFaults has it where the host's does.
+absl::Status BenchDelay(const BenchPlace& place, Figures* figures);
 // The packages in guests: from boot to sample, sizes, memory, deadlines, kills and power cuts.
 absl::Status BenchMachines(const BenchPlace& place, Figures* figures);
 

@@ -29,7 +29,12 @@ double Median(std::vector<double> values) {
 
 nlohmann::json FigureJson(const Figure& figure) {
   nlohmann::json json = {{"name", figure.name}, {"value", figure.value}, {"unit", figure.unit}};
-  for (const char* key : {"peer", "ratio", "reach", "met", "note"}) json[key] = nullptr;
+  for (const char* key : {"peer", "ratio", "reach", "met", "note", "missing"}) json[key] = nullptr;
+  if (!figure.missing.empty()) {
+    json["value"] = nullptr;
+    json["missing"] = figure.missing;
+    return json;
+  }
   std::optional<double> ratio;
   if (figure.peer_value.has_value()) {
     json["peer"] = {{"name", figure.peer}, {"value", *figure.peer_value}};
@@ -45,6 +50,34 @@ nlohmann::json FigureJson(const Figure& figure) {
   }
   if (!figure.note.empty()) json["note"] = figure.note;
   return json;
+}
+
+absl::StatusOr<Figures> FiguresOf(const std::string& report) {
+  Figures figures;
+  // The one library here that throws.
+  try {
+    const nlohmann::json parsed = nlohmann::json::parse(report);
+    for (const nlohmann::json& json : parsed.at("figures")) {
+      Figure figure;
+      figure.name = json.at("name").get<std::string>();
+      figure.unit = json.at("unit").get<std::string>();
+      if (!json.at("missing").is_null()) figure.missing = json.at("missing").get<std::string>();
+      if (!json.at("value").is_null()) figure.value = json.at("value").get<double>();
+      if (!json.at("note").is_null()) figure.note = json.at("note").get<std::string>();
+      const nlohmann::json& reach = json.at("reach");
+      if (reach.contains("value")) figure.reach_value = reach.at("value").get<double>();
+      if (reach.contains("ratio")) figure.reach_ratio = reach.at("ratio").get<double>();
+      if (const nlohmann::json& peer = json.at("peer"); !peer.is_null()) {
+        figure.peer = peer.at("name").get<std::string>();
+        figure.peer_value = peer.at("value").get<double>();
+      }
+      figures.push_back(std::move(figure));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("this is not what ./run bench prints: ", error.what()));
+  }
+  return figures;
 }
 
 namespace {
@@ -77,6 +110,10 @@ std::string Row(const nlohmann::json& figure) {
   const auto unit = figure.at("unit").get<std::string>();
   const nlohmann::json& peer = figure.at("peer");
   const nlohmann::json& ratio = figure.at("ratio");
+  if (figure.at("value").is_null()) {
+    return absl::StrCat("| ", figure.at("name").get<std::string>(),
+                        " | not measured | | | | | |\n");
+  }
   return absl::StrCat("| ", figure.at("name").get<std::string>(), " | ",
                       Amount(figure.at("value").get<double>(), unit), " | ",
                       peer.is_null() ? "" : peer.at("name").get<std::string>(), " | ",
@@ -92,12 +129,18 @@ std::string Section(const char* title, const std::string& items) {
 // What was not met, and what a reader must know, of all reports.
 struct Notes {
   std::string missed;
+  std::string missing;
   std::string rest;
 };
 
 void AddNotes(const nlohmann::json& figures, Notes* notes) {
   for (const nlohmann::json& figure : figures) {
     const auto name = figure.at("name").get<std::string>();
+    if (figure.at("value").is_null()) {
+      absl::StrAppend(&notes->missing, "- ", name, ": ", figure.at("missing").get<std::string>(),
+                      "\n");
+      continue;
+    }
     const bool miss = !figure.at("met").is_null() && !figure.at("met").get<bool>();
     std::string note = figure.value("note", nlohmann::json()).is_null()
                            ? ""
@@ -138,6 +181,7 @@ absl::StatusOr<std::string> FiguresMarkdown(const std::vector<std::string>& repo
         absl::StrCat("this is not what ./run bench prints: ", error.what()));
   }
   return absl::StrCat(text, Section("## Not met, and why", notes.missed),
+                      Section("## Not measured, and why", notes.missing),
                       Section("## What the figures are", notes.rest));
 }
 

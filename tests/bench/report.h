@@ -20,4 +20,7 @@ nlohmann::json FigureJson(const Figure& figure);
 // ./run bench prints.
 absl::StatusOr<std::string> FiguresMarkdown(const std::vector<std::string>& reports);
 
+// The figures of what `./run bench` printed. InvalidArgument: it is not that.
+absl::StatusOr<Figures> FiguresOf(const std::string& report);
+
 }  // namespace faultline

@@ -69,6 +69,28 @@ TEST(FiguresMarkdown, TableIsItsInput) {
   EXPECT_NE(text->find("Commit abc1234, kernel 6.18, A CPU"), std::string::npos);
 }
 
+TEST(FiguresMarkdown, WhatIsNotMeasured_IsNoNumber_AndSaysWhy) {
+  nlohmann::json report = nlohmann::json::parse(SampleReport());
+  report["figures"].push_back(FigureJson(NotMeasured("delay", "this kernel has no netem")));
+  const std::string text = *FiguresMarkdown({report.dump()});
+  EXPECT_NE(text.find("| delay | not measured |"), std::string::npos);
+  EXPECT_NE(text.find("## Not measured, and why\n\n- delay: this kernel has no netem"),
+            std::string::npos);
+}
+
+TEST(Report, IsReadAsItWasWritten) {
+  nlohmann::json report = nlohmann::json::parse(SampleReport());
+  report["figures"].push_back(FigureJson(NotMeasured("delay", "this kernel has no netem")));
+  const absl::StatusOr<Figures> figures = FiguresOf(report.dump());
+  ASSERT_TRUE(figures.ok()) << figures.status();
+  ASSERT_EQ(figures->size(), report["figures"].size());
+  for (size_t i = 0; i < figures->size(); ++i) {
+    EXPECT_EQ(FigureJson((*figures)[i]), report["figures"][i]);
+  }
+  EXPECT_FALSE(FiguresOf("{}").ok());
+  EXPECT_FALSE(FiguresOf("no").ok());
+}
+
 TEST(FiguresMarkdown, EveryMissHasItsSentence) {
   const std::string text = *FiguresMarkdown({SampleReport()});
   const size_t missed = text.find("## Not met, and why");

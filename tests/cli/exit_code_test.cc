@@ -20,7 +20,7 @@ TEST(ExitCode_OfEveryStatus, IsTheDocumentedOne) {
       {absl::StatusCode::kNotFound, 2},
       {absl::StatusCode::kAlreadyExists, 2},
       {absl::StatusCode::kPermissionDenied, 4},
-      {absl::StatusCode::kResourceExhausted, 1},
+      {absl::StatusCode::kResourceExhausted, 5},
       {absl::StatusCode::kFailedPrecondition, 5},
       {absl::StatusCode::kAborted, 1},
       {absl::StatusCode::kOutOfRange, 2},

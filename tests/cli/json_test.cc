@@ -35,24 +35,48 @@ v1::FaultState SomeFault() {
 
 TEST(Json_OfAFault, KeepsTheDocumentedNames) {
   const Json json = ToJson(SomeFault());
-  EXPECT_EQ(OneLine(json),
-            R"({"id":"id-1","type":"net.loss","target":"cgroup:/web",)"
-            R"("parameters":{"direction":"out","loss":"5%"},"peers":["10.0.0.0/8"],"seed":7,)"
-            R"("duration_ns":30000000000,"node":null,"phase":"verified","edges":{)"
-            R"("commanded":{"boottime_ns":1000000000,"realtime_ns":null,"error_ns":0},)"
-            R"("acked":{"boottime_ns":1002000000,"realtime_ns":1700000000000000000,"error_ns":0},)"
-            R"("first_touch":null,"last_touch":null,"undone":null},)"
-            R"("dose":[{"name":"packets_dropped","unit":"{packet}","value":731,"gauge":false}],)"
-            R"("verdict":null,"residue":[],"reason":null,"cgroup":null,"sham":false,"hold":false,)"
-            R"("symptoms":[],"changes":[],"deadline_boottime_ns":null,"boot_id":null,)"
-            R"("unknown_since_realtime_ns":null})"
-            "\n");
+  EXPECT_EQ(
+      OneLine(json),
+      R"({"id":"id-1","type":"net.loss","target":"cgroup:/web",)"
+      R"("parameters":{"direction":"out","loss":"5%"},"peers":["10.0.0.0/8"],)"
+      R"("shape":"constant","seed":7,)"
+      R"("duration_ns":30000000000,"start_delay_ns":null,"start_realtime_ns":null,)"
+      R"("node":null,"phase":"verified","edges":{)"
+      R"("commanded":{"boottime_ns":1000000000,"realtime_ns":null,"error_ns":0},)"
+      R"("acked":{"boottime_ns":1002000000,"realtime_ns":1700000000000000000,"error_ns":0},)"
+      R"("first_touch":null,"last_touch":null,"undone":null},)"
+      R"("dose":[{"name":"packets_dropped","unit":"{packet}","value":731,"gauge":false}],)"
+      R"("verdict":null,"residue":[],"reason":null,"cgroup":null,"sham":false,"hold":false,)"
+      R"("symptoms":[],"changes":[],"start_boottime_ns":null,"deadline_boottime_ns":null,"boot_id":null,)"
+      R"("unknown_since_realtime_ns":null})"
+      "\n");
 }
 
 TEST(Json_OfBytesThatAreNoText, IsStillPrinted) {
   v1::FaultState fault;
   fault.set_reason("bad \xff byte");
   EXPECT_NE(Pretty(ToJson(fault)).find("bad"), std::string::npos);
+}
+
+TEST(FaultView_Limits, SayWhatIsAllowed) {
+  v1::Limits limits;
+  EXPECT_EQ(LimitsText(limits), "");
+  EXPECT_TRUE(ToJson(limits).is_null());
+  limits.set_max_faults(4);
+  limits.set_max_duration_ns(3600'000'000'000);
+  limits.set_max_hour_share(50);
+  limits.add_protected_("ssh.service");
+  limits.add_protected_("/db");
+  limits.add_exempt(":22/tcp");
+  limits.add_stop_when("memory pressure above 60 %");
+  EXPECT_EQ(LimitsText(limits),
+            "limits: at most 4 faults at a time, 60 min each, 50 % of any hour together\n"
+            "protected: ssh.service, /db\n"
+            "no network fault meets: :22/tcp\n"
+            "every fault ends when: memory pressure above 60 %\n"
+            "faults that came through the collector end within 15 s of its loss\n");
+  EXPECT_EQ(ToJson(limits)["protected"][1], "/db");
+  EXPECT_EQ(ToJson(limits)["max_hour_share"], 50);
 }
 
 TEST(FaultView_Edges_ThatHappened, AreRelativeToTheCommand) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
+#include "proto/peer_text.h"
 #include "proto/words.h"
 
 namespace faultline::cli {

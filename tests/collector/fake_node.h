@@ -54,9 +54,10 @@ class FakeNode {
     return stream_->Write(message);
   }
 
-  // Yields Welcome.durable_sequence.
-  std::uint64_t Hello(const v1::Hello& hello) {
+  // Yields Welcome.durable_sequence. `sent_ns`: as NodeMessage.sent_boottime_ns.
+  std::uint64_t Hello(const v1::Hello& hello, std::int64_t sent_ns = 0) {
     v1::NodeMessage message;
+    message.set_sent_boottime_ns(sent_ns);
     *message.mutable_hello() = hello;
     EXPECT_TRUE(Write(message));
     const v1::CollectorMessage answer = Read();
@@ -85,11 +86,24 @@ class FakeNode {
     stream_->WritesDone();
   }
 
-  bool Read(v1::CollectorMessage* message) { return stream_->Read(message); }
+  // Leases come at any time; they are passed over.
+  bool Read(v1::CollectorMessage* message) {
+    while (stream_->Read(message)) {
+      if (!message->has_lease()) return true;
+    }
+    return false;
+  }
   v1::CollectorMessage Read() {
     v1::CollectorMessage message;
-    EXPECT_TRUE(stream_->Read(&message));
+    EXPECT_TRUE(Read(&message));
     return message;
+  }
+  // Waits for the next one.
+  v1::Lease ReadLease() {
+    v1::CollectorMessage message;
+    EXPECT_TRUE(stream_->Read(&message));
+    EXPECT_TRUE(message.has_lease()) << message.ShortDebugString();
+    return message.lease();
   }
 
   // Reads what is left and yields the status that the stream ended with.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The four programs as a user runs them: on this host, over real sockets, into real files.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@
 
 namespace faultline {
 namespace {
+
+using ::testing::HasSubstr;
 
 constexpr std::int64_t kStartNs = 20 * kNsPerSecond;
 
@@ -395,6 +398,99 @@ TEST_F(EndToEndTest, FullOutbox_GapsSayWhenAndHowMuch) {
   const double per_tick = static_cast<double>(values) / static_cast<double>(stored.size());
   // Control groups come and go while it runs, so the ticks are not all alike.
   EXPECT_NEAR(lost_samples / static_cast<double>(lost_ticks), per_tick, 0.25 * per_tick);
+}
+
+// Whatever takes the collector from a node: it dies and its end of the stream is closed, it stands
+// still and nothing is closed, or the agent in between dies. The fault ends by itself, in time, and
+// what is told of it says why.
+TEST_F(EndToEndTest, CollectorLost_FaultsEndWithin15s) {
+  const std::string group = absl::StrCat("faultline-test-", ::getpid(), "-e2e");
+  Child sleeper({bin_ + "/faultline", "exec", "--cgroup", group, "--", "/bin/sleep", "120"});
+  WaitForNode();
+  const std::vector<std::string> node{bin_ + "/faultline", "--injector",
+                                      "unix:" + run_ + "/root.sock"};
+  const auto ask = [&node](std::vector<std::string> words) {
+    words.insert(words.begin(), node.begin(), node.end());
+    std::string output;
+    RunToEnd(words, &output);
+    return output;
+  };
+  for (const char* lost : {"stands still", "dies", "agent"}) {
+    SCOPED_TRACE(lost);
+    Faultline(
+        {"inject", "process.pause", "--target", "cgroup:" + PathOfExec(group), "--for", "100s"});
+    // Longer than a lease: it is renewed.
+    Sleep(10 * kNsPerSecond);
+    EXPECT_THAT(ask({"faults", "--active"}), HasSubstr("process.pause"));
+    Child& victim = std::string(lost) == "agent" ? agent_ : collector_;
+    const std::int64_t lost_ns = Clock::System().Now().boottime_ns;
+    victim.Signal(std::string(lost) == "stands still" ? SIGSTOP : SIGKILL);
+    while (ask({"faults", "--active"}).find("process.pause") != std::string::npos) {
+      ASSERT_LE(Clock::System().Now().boottime_ns - lost_ns, 15 * kNsPerSecond);
+      Sleep(200 * kNsPerMs);
+    }
+    EXPECT_THAT(ask({"faults"}), HasSubstr("the collector was not heard of for"));
+    // What has come meanwhile is told to the collector that is back.
+    if (std::string(lost) == "stands still") victim.Signal(SIGCONT);
+    if (std::string(lost) == "dies") {
+      victim.Wait(kStartNs);
+      StartCollector();
+    }
+    if (std::string(lost) == "agent") StartAgent({});
+    WaitForNode();
+    std::string told;
+    for (int i = 0; i < 100 && told.find("was not heard of") == std::string::npos; ++i) {
+      Sleep(200 * kNsPerMs);
+      told = Faultline({"faults", "--json"});
+    }
+    EXPECT_THAT(told, HasSubstr("the collector was not heard of for"));
+    EXPECT_THAT(told, testing::Not(HasSubstr("\"phase\": \"verified\"")));
+  }
+}
+
+// Without a collector nobody stands behind what comes through the agent's socket.
+TEST_F(EndToEndTest, WithoutACollector_TheAgentsSocketStartsNothing) {
+  agent_.End();
+  const std::string group = absl::StrCat("faultline-test-", ::getpid(), "-e2e");
+  Child sleeper({bin_ + "/faultline", "exec", "--cgroup", group, "--", "/bin/sleep", "60"});
+  Sleep(10 * kNsPerSecond);
+  std::string output;
+  EXPECT_NE(RunToEnd({bin_ + "/faultline", "--injector", "unix:" + run_ + "/agent.sock", "inject",
+                      "process.pause", "--target", "cgroup:" + PathOfExec(group), "--for", "5s"},
+                     &output),
+            0);
+  EXPECT_THAT(output, HasSubstr("needs one, and"));
+  // A halt needs nobody: it ends and refuses everything, and outlives the injector.
+  EXPECT_EQ(RunToEnd({bin_ + "/faultline", "--injector", "unix:" + run_ + "/root.sock", "inject",
+                      "process.pause", "--target", "cgroup:" + PathOfExec(group), "--for", "60s"},
+                     &output),
+            0)
+      << output;
+  EXPECT_EQ(RunToEnd({bin_ + "/faultline", "--injector", "unix:" + run_ + "/agent.sock", "halt",
+                      "--reason", "enough"},
+                     &output),
+            0)
+      << output;
+  EXPECT_THAT(output, testing::AllOf(HasSubstr("process.pause"), HasSubstr("1 faults ended")));
+  injector_.Signal(SIGKILL);
+  injector_.Wait(kStartNs);
+  StartInjector();
+  const auto inject = [&] {
+    return RunToEnd(
+        {bin_ + "/faultline", "--injector", "unix:" + run_ + "/root.sock", "inject",
+         "process.pause", "--target", "cgroup:" + PathOfExec(group), "--for", "1s", "--wait"},
+        &output);
+  };
+  EXPECT_NE(inject(), 0);
+  EXPECT_THAT(output, HasSubstr("this host is halted: enough"));
+  EXPECT_NE(RunToEnd({bin_ + "/faultline", "--injector", "unix:" + run_ + "/agent.sock", "release"},
+                     &output),
+            0);
+  EXPECT_EQ(RunToEnd({bin_ + "/faultline", "--injector", "unix:" + run_ + "/root.sock", "release"},
+                     &output),
+            0)
+      << output;
+  EXPECT_EQ(inject(), 0) << output;
 }
 
 TEST_F(EndToEndTest, TakenPort_IsOneSentence) {

@@ -1,30 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A controller on a fake host and a fake clock with a journal in a folder of its own, which can
+// A controller on a fake machine and a fake clock with a journal in a folder of its own, which can
 // crash at any step of the host: what it wrote until then is what the next one finds.
 #pragma once
-
-#include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "injector/controller.h"
+#include "injector/host/host.h"
 #include "tests/fake_clock.h"
-#include "tests/injector/fake_host.h"
+#include "tests/injector/fake_kernel.h"
 
 namespace faultline {
 
+// From a step at which a test has the process die, or a call fail, to the next. The release build
+// takes each of them, and `./run test` runs that (the tests with EveryStep in their names); the
+// sanitizers, by which each takes five times as long, see a fifth.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr int kNextStep = 5;
+#else
+inline constexpr int kNextStep = 1;
+#endif
+
 class ControllerWorld {
  public:
-  ControllerWorld() : host(&clock) {
+  ControllerWorld() : host(&clock), levers({}, host.Get()) {
     // Memory, so that thousands of commits do not wait for a disk.
     const bool memory = std::filesystem::is_directory("/dev/shm");
-    std::string name =
-        (memory ? std::string("/dev/shm/") : ::testing::TempDir()) + "faultline-controller-XXXXXX";
+    std::string name = std::string(memory ? "/dev/shm" : "/tmp") + "/faultline-controller-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     folder_ = name;
     guard.max_duration_ns = 3600 * kNsPerSecond;
@@ -40,14 +49,19 @@ class ControllerWorld {
   // Starts a controller on the current journal.
   void Boot() {
     absl::StatusOr<std::unique_ptr<Journal>> journal = Journal::Open(JournalPath());
-    ASSERT_TRUE(journal.ok()) << journal.status();
+    if (!journal.ok()) Bug(absl::StrCat("no journal: ", journal.status().message()));
     Controller::Options options;
     options.guard = guard;
     options.boot_id = boot_id;
     options.halt_path = (folder_ / "halted").string();
+    options.collector_path = (folder_ / "collector").string();
     options.run_thread = run_thread;
-    auto made = Controller::Create(std::move(options), &host, &clock, std::move(*journal));
-    ASSERT_TRUE(made.ok()) << made.status();
+    options.exempt = exempt;
+    options.autonomous = autonomous;
+    options.stop = stop;
+    options.readings = readings;
+    auto made = Controller::Create(std::move(options), &levers, &clock, std::move(*journal));
+    if (!made.ok()) Bug(absl::StrCat("no controller: ", made.status().message()));
     controller = std::move(*made);
   }
 
@@ -71,12 +85,15 @@ class ControllerWorld {
   // writes afterwards counts.
   void DieAtStep(int steps) {
     steps_left_ = steps;
-    host.on_step = [this](const std::string& /*step*/) -> absl::Status {
+    host.on_step = [this](const std::string& step) -> absl::Status {
+      if (!dead_) last_step_ = step;
       if (!dead_ && --steps_left_ < 0) Die();
       return dead_ ? absl::UnavailableError("dead") : absl::OkStatus();
     };
   }
   bool dead() const { return dead_; }
+  // Where it died.
+  const std::string& last_step() const { return last_step_; }
 
   // Time passes and what is due is done.
   void Pass(std::int64_t ns) {
@@ -103,8 +120,32 @@ class ControllerWorld {
     spec.mutable_target()->set_cgroup(cgroup);
     spec.set_duration_ns(10 * kNsPerSecond);
     if (type == "cpu.limit") (*spec.mutable_parameters())["cpus"] = "0.5";
+    if (type == "cpu.load") (*spec.mutable_parameters())["cpus"] = "0.5";
     if (type == "mem.leak") (*spec.mutable_parameters())["bytes"] = "8M";
+    if (type == "mem.limit") (*spec.mutable_parameters())["bytes"] = "512K";
+    if (type == "io.limit") {
+      (*spec.mutable_parameters())["device"] = "vda";
+      (*spec.mutable_parameters())["read"] = "1M";
+      (*spec.mutable_parameters())["write_ops"] = "100";
+    }
     if (type == "net.loss") (*spec.mutable_parameters())["loss"] = "10%";
+    if (type == "net.rate") {
+      (*spec.mutable_parameters())["rate"] = "1mbit";
+      (*spec.mutable_parameters())["device"] = "eth0";
+    }
+    if (type == "net.delay") {
+      (*spec.mutable_parameters())["delay"] = "50ms";
+      (*spec.mutable_parameters())["device"] = "eth0";
+    }
+    return spec;
+  }
+
+  // A sham by `mechanism`.
+  static v1::FaultSpec Sham(const std::string& mechanism, const std::string& id,
+                            const std::string& cgroup = "/web") {
+    v1::FaultSpec spec = Spec("sham", id, cgroup);
+    (*spec.mutable_parameters())["mechanism"] = mechanism;
+    if (mechanism == "plane") (*spec.mutable_parameters())["device"] = "eth0";
     return spec;
   }
 
@@ -114,6 +155,7 @@ class ControllerWorld {
     host.AddGroup(FakeUnits::kGroup);
     for (const char* group : {"/system.slice", FakeUnits::kGroup}) {
       host.values[absl::StrCat(group, " memory:memory.max")] = "max";
+      host.values[absl::StrCat(group, " memory:memory.high")] = "max";
       host.values[absl::StrCat(group, " memory:memory.current")] = "1000000";
     }
     host.units.Start(with_controller);
@@ -137,10 +179,16 @@ class ControllerWorld {
   }
 
   FakeClock clock;
-  FakeHost host;
+  FakeKernel host;
+  Host levers;
   GuardPolicy guard;
   std::string boot_id = "this-boot";
   bool run_thread = false;
+  // Of what starts at the next Boot.
+  std::vector<v1::PeerFilter> exempt;
+  bool autonomous = false;
+  StopLimits stop;
+  HostReadings* readings = nullptr;
   std::unique_ptr<Controller> controller;
 
  private:
@@ -159,6 +207,7 @@ class ControllerWorld {
   std::filesystem::path folder_;
   int generation_ = 0;
   int steps_left_ = 0;
+  std::string last_step_;
   bool dead_ = false;
 };
 

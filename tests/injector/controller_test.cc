@@ -27,16 +27,30 @@ class ControllerTest : public ::testing::Test {
   }
   Controller& controller() { return *world_.controller; }
 
+  // Fault "a" with a period of its own, so that each of its levers changes something.
+  static v1::FaultSpec TwoValues() {
+    v1::FaultSpec spec = Spec("cpu.limit", "a");
+    (*spec.mutable_parameters())["period"] = "50ms";
+    return spec;
+  }
+
   // Fault "a" was interfered with, and its undo cannot be done before the process dies.
   void CrashWhileUndoingAnInterference() {
+    ASSERT_TRUE(controller().Start(TwoValues()).ok());
     world_.host.on_step = [](const std::string& step) {
-      return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
+      return step == "change" ? absl::UnavailableError("not now") : absl::OkStatus();
     };
-    ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
     world_.host.values["/web cpu:cpu.cfs_quota_us"] = "70000";
     world_.Pass(kNsPerSecond);
     ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
     world_.Crash();
+  }
+
+  // Fault "a" with one program.
+  static v1::FaultSpec LossOfInbound() {
+    v1::FaultSpec spec = Spec("net.loss", "a");
+    (*spec.mutable_parameters())["direction"] = "in";
+    return spec;
   }
 
   // Refused, in these words, and nothing was changed.
@@ -94,23 +108,6 @@ TEST_F(ControllerTest, LimitsTheCpu_UntilTheDeadline) {
                                   v1::PHASE_VERIFIED, v1::PHASE_UNDOING, v1::PHASE_UNDONE));
 }
 
-TEST_F(ControllerTest, StampsTheFirstTouchAndTheDose) {
-  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
-  const std::int64_t acked_ns = world_.clock.Now().boottime_ns;
-  world_.Pass(95 * kNsPerMs);
-  world_.host.throttled_ns = 40'000'000;
-  world_.host.throttled_periods = 1;
-  world_.Pass(10 * kNsPerMs);
-  const v1::FaultState state = world_.Find("a");
-  EXPECT_EQ(state.edges().first_touch().boottime_ns(), acked_ns + 100 * kNsPerMs);
-  // One poll and one period.
-  EXPECT_EQ(state.edges().first_touch().error_ns(), 110 * kNsPerMs);
-  ASSERT_EQ(state.dose_size(), 2);
-  EXPECT_EQ(state.dose(0).name(), "throttled_ns");
-  EXPECT_EQ(state.dose(0).value(), 40'000'000);
-  EXPECT_EQ(state.dose(1).value(), 1);
-}
-
 TEST_F(ControllerTest, EveryTypeIsAppliedVerifiedAndUndone) {
   for (const char* type : {"cpu.limit", "process.pause", "mem.leak", "sham"}) {
     const v1::FaultSpec spec = Spec(type, absl::StrCat("id-", std::string(type).substr(0, 3)));
@@ -125,10 +122,9 @@ TEST_F(ControllerTest, EveryTypeIsAppliedVerifiedAndUndone) {
 }
 
 TEST_F(ControllerTest, ShamHasNoDoseAndNoTouch_ByEveryMechanism) {
-  for (const char* mechanism : {"cgroup", "helper", "link"}) {
-    v1::FaultSpec spec = Spec("sham", mechanism);
-    (*spec.mutable_parameters())["mechanism"] = mechanism;
-    ASSERT_TRUE(controller().Start(spec).ok()) << mechanism;
+  for (const char* mechanism : {"cgroup", "freezer", "process", "helper", "link", "plane"}) {
+    const auto started = controller().Start(ControllerWorld::Sham(mechanism, mechanism));
+    ASSERT_TRUE(started.ok()) << mechanism << started.status();
     world_.Pass(kNsPerSecond);
     const auto stopped = controller().Stop(mechanism);
     ASSERT_TRUE(stopped.ok());
@@ -197,7 +193,10 @@ TEST_F(ControllerTest, RefusesBadRequests_AndChangesNothing) {
   ExpectRefused(spec, invalid, "takes no peer filters");
   spec = Spec("cpu.limit", "a");
   spec.mutable_shape()->set_kind(v1::SHAPE_KIND_PULSE);
-  ExpectRefused(spec, invalid, "leave the shape out");
+  ExpectRefused(spec, invalid, "the time that a pulse is on is missing");
+  v1::FaultSpec sham = Spec("sham", "a");
+  *sham.mutable_shape() = spec.shape();
+  ExpectRefused(sham, invalid, "leave the shape out");
   ExpectRefused(Spec("cpu.limit", "a/b"), invalid, "must be a UUID");
   ExpectRefused(Spec("cpu.limit", "a.b"), invalid, "must be a UUID");
   ExpectRefused(Spec("cpu.limit", "a", "/nowhere"), absl::StatusCode::kNotFound, "/nowhere");
@@ -243,8 +242,8 @@ TEST_F(ControllerTest, RefusesAPauseBelowAPausedGroup_ByName) {
 }
 
 TEST_F(ControllerTest, EndsWithItsTarget) {
-  for (const char* type : {"cpu.limit", "process.pause", "mem.leak", "net.loss"}) {
-    const std::string id = std::string(type).substr(0, 3);
+  for (const char* type : {"cpu.limit", "cpu.load", "process.pause", "mem.leak", "net.loss"}) {
+    const std::string id = absl::StrCat("of-", FindFaultType(type) - FaultTypes().data());
     ASSERT_TRUE(controller().Start(Spec(type, id, "/db")).ok()) << type;
     world_.Pass(kNsPerSecond);
     world_.host.removed.insert("/db");
@@ -286,10 +285,11 @@ TEST_F(ControllerTest, RefusesMemoryBeyondAParentsLimit_UnlessToldTo) {
 TEST_F(ControllerTest, ValidateShowsTheChanges_AndMakesNone) {
   const auto plan = controller().Validate(Spec("cpu.limit", ""));
   ASSERT_TRUE(plan.ok());
-  ASSERT_EQ(plan->changes_size(), 2);
-  EXPECT_EQ(plan->changes(1).attribute(), "cpu:cpu.cfs_quota_us");
-  EXPECT_EQ(plan->changes(1).before(), "-1");
-  EXPECT_EQ(plan->changes(1).after(), "50000");
+  ASSERT_EQ(plan->changes_size(), 3);
+  EXPECT_EQ(plan->changes(0).kind(), "watch");
+  EXPECT_EQ(plan->changes(2).attribute(), "cpu:cpu.cfs_quota_us");
+  EXPECT_EQ(plan->changes(2).before(), "-1");
+  EXPECT_EQ(plan->changes(2).after(), "50000");
   EXPECT_EQ(world_.host.Digest(), before_);
   EXPECT_EQ(controller().List(false).faults_size(), 0);
 }
@@ -335,8 +335,8 @@ TEST_F(ControllerTest, FailsAndPutsBack_WhenALeverDoesNotMove) {
   int applies = 0;
   world_.host.on_step = [&](const std::string& step) {
     // The second lever fails after its effect.
-    return step == "apply" && ++applies == 4 ? absl::InvalidArgumentError("the kernel says no")
-                                             : absl::OkStatus();
+    return step == "change" && ++applies == 4 ? absl::InvalidArgumentError("the kernel says no")
+                                              : absl::OkStatus();
   };
   const auto started = controller().Start(Spec("cpu.limit", "a"));
   EXPECT_TRUE(absl::IsFailedPrecondition(started.status())) << started.status();
@@ -353,7 +353,8 @@ TEST_F(ControllerTest, SaysInterfered_WhenSomebodyElseChangesTheValue) {
   const v1::FaultState state = world_.Find("a");
   EXPECT_EQ(state.phase(), v1::PHASE_INTERFERED);
   EXPECT_EQ(state.verdict(), v1::VERDICT_INTERFERED);
-  EXPECT_THAT(state.reason(), HasSubstr("was changed by somebody else"));
+  EXPECT_THAT(state.reason(),
+              HasSubstr("cpu.cfs_quota_us of /web is 70000 although the fault set it to 50000"));
   EXPECT_EQ(state.residue_size(), 1);
   EXPECT_NE(state.edges().undone().boottime_ns(), 0);
   // Theirs stays; the lever that nobody touched is back.
@@ -365,7 +366,7 @@ TEST_F(ControllerTest, SaysInterfered_WhenSomebodyElseChangesTheValue) {
 TEST_F(ControllerTest, KeepsTryingToUndo) {
   ASSERT_TRUE(controller().Start(Spec("process.pause", "a")).ok());
   world_.host.on_step = [](const std::string& step) {
-    return step == "restore" ? absl::UnavailableError("not now") : absl::OkStatus();
+    return step == "change" ? absl::UnavailableError("not now") : absl::OkStatus();
   };
   world_.Pass(30 * kNsPerSecond);
   EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
@@ -473,7 +474,7 @@ TEST_F(ControllerTest, CountsAPauseUntilItIsThawed) {
 
 // A link ends with its process, at its deadline at the latest; its ledger tells the rest.
 TEST_F(ControllerTest, ReadsTheLedgerOfADeadProcess) {
-  ASSERT_TRUE(controller().Start(Spec("net.loss", "a")).ok());
+  ASSERT_TRUE(controller().Start(LossOfInbound()).ok());
   const std::int64_t begin_ns = world_.clock.Now().boottime_ns;
   world_.Pass(2 * kNsPerSecond + 500 * kNsPerMs);
   world_.host.dropped = 7;
@@ -494,11 +495,15 @@ TEST_F(ControllerTest, ReadsTheLedgerOfADeadProcess) {
 }
 
 TEST_F(ControllerTest, SaysWhatItDoesNotKnow_WithoutALedger) {
-  world_.host.ledger = false;
-  EXPECT_EQ(controller().GetCapabilities().faults(3).availability(), v1::AVAILABILITY_DEGRADED);
+  world_.host.has_bpffs = false;
+  const v1::Capabilities capabilities = controller().GetCapabilities();
+  for (const v1::FaultInfo& info : capabilities.faults()) {
+    EXPECT_EQ(info.availability() == v1::AVAILABILITY_DEGRADED, FindFaultType(info.type())->ledger)
+        << info.type();
+  }
   EXPECT_THAT(controller().Validate(Spec("net.loss", ""))->notes(),
               ::testing::Contains("no bpffs"));
-  ASSERT_TRUE(controller().Start(Spec("net.loss", "a")).ok());
+  ASSERT_TRUE(controller().Start(LossOfInbound()).ok());
   const std::int64_t begin_ns = world_.clock.Now().boottime_ns;
   world_.host.dropped = 7;
   world_.host.first_drop_ns = world_.host.last_drop_ns = begin_ns;
@@ -511,7 +516,7 @@ TEST_F(ControllerTest, SaysWhatItDoesNotKnow_WithoutALedger) {
   EXPECT_EQ(state.dose(0).value(), 7) << "of the last commit";
   EXPECT_EQ(state.reason(),
             "the injector died; its dose is a lower bound, of at most 1.7s before the end: "
-            "nothing kept the counts");
+            "no bpffs kept what the BPF program counted");
   const v1::Edge& undone = state.edges().undone();
   EXPECT_EQ(undone.boottime_ns(), begin_ns + 3'700 * kNsPerMs);
   EXPECT_EQ(undone.error_ns(), 1'700 * kNsPerMs);
@@ -523,8 +528,8 @@ TEST_F(ControllerTest, AppliesNothing_WhenTheDeadlineIsOverBefore) {
   spec.set_duration_ns(100 * kNsPerMs);
   int applies = 0;
   world_.host.on_step = [&](const std::string& step) {
-    if (step == "make") world_.clock.Advance(60 * kNsPerMs);
-    applies += step == "apply" ? 1 : 0;
+    if (step == "read") world_.clock.Advance(60 * kNsPerMs);
+    applies += step == "change" ? 1 : 0;
     return absl::OkStatus();
   };
   const auto started = controller().Start(spec);
@@ -548,16 +553,17 @@ TEST_F(ControllerTest, KeepsTheEndingOfADeadProcess) {
   const v1::FaultState state = world_.Find("a");
   EXPECT_EQ(state.phase(), v1::PHASE_INTERFERED);
   EXPECT_EQ(state.verdict(), v1::VERDICT_INTERFERED);
-  EXPECT_THAT(state.reason(), HasSubstr("was changed by somebody else; then the injector died"));
+  EXPECT_THAT(state.reason(),
+              HasSubstr("is 70000 although the fault set it to 25000; then the injector died"));
   EXPECT_EQ(world_.host.Digest(), before_);
 }
 
 TEST_F(ControllerTest, KeepsTheFailureOfADeadProcess) {
-  world_.host.on_step = [](const std::string& step) {
-    return step == "apply" || step == "restore" ? absl::UnavailableError("not now")
-                                                : absl::OkStatus();
+  // The programs are attached, the first value is written, and nothing works from then on.
+  world_.host.on_step = [changes = 0](const std::string& step) mutable {
+    return step == "change" && ++changes > 3 ? absl::UnavailableError("not now") : absl::OkStatus();
   };
-  EXPECT_FALSE(controller().Start(Spec("cpu.limit", "a")).ok());
+  EXPECT_FALSE(controller().Start(TwoValues()).ok());
   world_.Crash();
   world_.Boot();
   EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_FAILED);
@@ -589,7 +595,8 @@ TEST_F(ControllerTest, KeepsTheInterference_OverAReboot) {
   const v1::FaultState state = world_.Find("a");
   EXPECT_EQ(state.phase(), v1::PHASE_INTERFERED);
   EXPECT_EQ(state.verdict(), v1::VERDICT_INTERFERED);
-  EXPECT_THAT(state.reason(), HasSubstr("was changed by somebody else; then reboot"));
+  EXPECT_THAT(state.reason(),
+              HasSubstr("is 70000 although the fault set it to 25000; then reboot"));
   EXPECT_EQ(state.residue_size(), 0);
   EXPECT_NE(state.edges().undone().boottime_ns(), 0);
   EXPECT_EQ(world_.host.Digest(), rebooted);
@@ -603,11 +610,11 @@ TEST_F(ControllerTest, KeepsTheInterference_OverAReboot) {
 }
 
 TEST_F(ControllerTest, KeepsTheFailure_OverAReboot) {
-  world_.host.on_step = [](const std::string& step) {
-    return step == "apply" || step == "restore" ? absl::UnavailableError("not now")
-                                                : absl::OkStatus();
+  // The programs are attached, the first value is written, and nothing works from then on.
+  world_.host.on_step = [changes = 0](const std::string& step) mutable {
+    return step == "change" && ++changes > 3 ? absl::UnavailableError("not now") : absl::OkStatus();
   };
-  EXPECT_FALSE(controller().Start(Spec("cpu.limit", "a")).ok());
+  EXPECT_FALSE(controller().Start(TwoValues()).ok());
   ASSERT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
   world_.Crash();
   world_.boot_id = "next-boot";

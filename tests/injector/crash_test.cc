@@ -3,170 +3,163 @@
 // The injector may die anywhere; whoever comes next finds the host as it was.
 #include <gtest/gtest.h>
 
-#include <random>
+#include <map>
 
-#include "proto/words.h"
-#include "tests/fault_edges.h"
+#include "absl/strings/str_join.h"
+#include "base/log.h"
 #include "tests/injector/controller_fixture.h"
+#include "tests/injector/history.h"
 
 namespace faultline {
 namespace {
 
-constexpr const char* kTypes[] = {"cpu.limit", "process.pause", "mem.leak", "net.loss", "sham"};
-constexpr int kTypeCount = 5;
-
 // Whether it worked is not the point here.
 void Ignore(const absl::Status& /*status*/) {}
 
-// Every step of a fault's life, one crash each: during Start, while it runs, during undo.
+// Every fault on a control group, and each way in which sham is made there; those on a unit are in
+// host/unit_value_test.cc.
+std::vector<v1::FaultSpec> EverySpec() {
+  std::vector<v1::FaultSpec> specs;
+  for (const std::string& type : HistoryTypes()) specs.push_back(ControllerWorld::Spec(type, "a"));
+  for (const char* mechanism : {"freezer", "process", "helper", "link", "plane"}) {
+    specs.push_back(ControllerWorld::Sham(mechanism, "a"));
+  }
+  specs.push_back(ControllerWorld::Spec("cpu.limit", "a"));
+  (*specs.back().mutable_parameters())["period"] = "50ms";
+  for (const char* type : {"io.limit", "net.rate"}) {
+    specs.push_back(ControllerWorld::Spec(type, "a"));
+    specs.back().mutable_shape()->set_kind(v1::SHAPE_KIND_RAMP);
+    specs.back().mutable_shape()->set_ramp_ns(300 * kNsPerMs);
+  }
+  // A pulse that begins later.
+  for (const char* type : {"cpu.limit", "cpu.load", "process.pause", "process.kill", "mem.leak",
+                           "mem.limit", "io.limit", "net.loss", "net.rate", "net.delay"}) {
+    specs.push_back(ControllerWorld::Spec(type, "a"));
+    v1::Shape& shape = *specs.back().mutable_shape();
+    shape.set_kind(v1::SHAPE_KIND_PULSE);
+    shape.set_on_ns(300 * kNsPerMs);
+    shape.set_off_ns(400 * kNsPerMs);
+    specs.back().set_start_delay_ns(1'500 * kNsPerMs);
+  }
+  return specs;
+}
+
+// The life of a fault, from the command to the undo; one step after the other may be its last.
+void Live(ControllerWorld& world, const v1::FaultSpec& spec) {
+  Ignore(world.controller->Start(spec).status());
+  if (!world.dead()) world.Pass(3 * kNsPerSecond);
+  if (!world.dead()) Ignore(world.controller->Stop(spec.id()).status());
+}
+
+// White box: a kill before and after each change, and before each answer, of plan, apply, read-back
+// and undo. None is left out (but by sanitizers), as the steps are counted up until a life ends
+// without one.
 TEST(Crash, AtEveryStep_IsUndoneByTheNextProcess) {
-  for (const char* type : kTypes) {
+  for (const v1::FaultSpec& spec : EverySpec()) {
+    std::map<std::string, int> visited;
     bool reached = true;
-    for (int step = 0; reached; ++step) {
+    for (int step = 0; reached; step += kNextStep) {
       ControllerWorld world;
       const std::string before = world.host.Digest();
       world.DieAtStep(step);
-      Ignore(world.controller->Start(world.Spec(type, "a")).status());
-      if (!world.dead()) world.Pass(3 * kNsPerSecond);
-      if (!world.dead()) [[maybe_unused]]
-        const auto stopped = world.controller->Stop("a");
+      Live(world, spec);
       reached = world.dead();
+      if (reached) ++visited[world.last_step()];
       world.Crash();
       world.Boot();
-      ASSERT_EQ(world.host.Digest(), before) << type << " died at step " << step;
+      ASSERT_EQ(world.host.Digest(), before) << spec.ShortDebugString() << " died at step " << step;
       ASSERT_EQ(world.controller->List(true).faults_size(), 0);
     }
+    // Before and after one change of apply and one of undo at least; sham's undo finds its value
+    // as it was.
+    if (kNextStep > 1) continue;
+    EXPECT_GE(visited["change"], spec.type() == "sham" ? 2 : 4) << spec.ShortDebugString();
+    EXPECT_GE(visited["read"], 2) << spec.ShortDebugString();
   }
 }
 
 // The undo after a crash may die too, at each of its own steps.
 TEST(Crash, DuringRecovery_IsUndoneByTheOneAfter) {
-  bool reached = true;
-  for (int step = 0; reached; ++step) {
-    ControllerWorld world;
-    const std::string before = world.host.Digest();
-    ASSERT_TRUE(world.controller->Start(world.Spec("cpu.limit", "a")).ok());
-    ASSERT_TRUE(world.controller->Start(world.Spec("mem.leak", "b")).ok());
-    world.Crash();
-    world.DieAtStep(step);
-    world.Boot();
-    reached = world.dead();
-    world.Crash();
-    world.Boot();
-    ASSERT_EQ(world.host.Digest(), before) << "died at step " << step;
-    ASSERT_EQ(world.controller->List(true).faults_size(), 0);
+  for (const v1::FaultSpec& spec : EverySpec()) {
+    bool reached = true;
+    for (int step = 0; reached; ++step) {
+      ControllerWorld world;
+      const std::string before = world.host.Digest();
+      ASSERT_TRUE(world.controller->Start(spec).ok());
+      ASSERT_TRUE(world.controller->Start(ControllerWorld::Spec("mem.leak", "b", "/db")).ok());
+      world.Crash();
+      world.DieAtStep(step);
+      world.Boot();
+      reached = world.dead();
+      world.Crash();
+      world.Boot();
+      ASSERT_EQ(world.host.Digest(), before) << spec.ShortDebugString() << " died at step " << step;
+      ASSERT_EQ(world.controller->List(true).faults_size(), 0);
+    }
   }
 }
 
-// What a random history expects of the host: what was there at first, or what somebody else last
-// wrote.
-class History {
- public:
-  explicit History(unsigned seed) : random_(seed) {
-    expected_ = world_.host.values;
-    FailSometimes();
-  }
-
-  void Run(int events) {
-    for (int i = 0; i < events; ++i) Event();
-    // At rest: nothing fails any more and every deadline has passed.
-    world_.host.on_step = nullptr;
-    world_.Pass(100 * kNsPerSecond);
-    EXPECT_EQ(world_.controller->List(true).faults_size(), 0);
-    EXPECT_EQ(world_.host.values, expected_);
-    EXPECT_TRUE(world_.host.helpers.empty());
-    EXPECT_TRUE(world_.host.links.empty());
-    const v1::ListResponse list = world_.controller->List(false);
-    for (const v1::FaultState& state : list.faults()) {
-      EXPECT_TRUE(IsFinal(state.phase()));
-      ExpectEdgesInOrder(state);
-      EXPECT_TRUE(state.residue().empty() || state.phase() == v1::PHASE_INTERFERED ||
-                  state.phase() == v1::PHASE_FAILED)
-          << state.ShortDebugString();
+// Each call fails for good at one step, after its effect or before: whatever the command says, the
+// host is as before in the end.
+TEST(Crash, AFailureAtEveryStep_IsUndone) {
+  for (const v1::FaultSpec& spec : EverySpec()) {
+    bool reached = true;
+    for (int step = 0; reached; step += kNextStep) {
+      ControllerWorld world;
+      const std::string before = world.host.Digest();
+      world.host.on_step = [left = step, &reached](const std::string& /*step*/) mutable {
+        reached = left-- <= 0;
+        return reached && left == -1 ? absl::UnavailableError("fails for once") : absl::OkStatus();
+      };
+      reached = false;
+      Live(world, spec);
+      world.host.on_step = nullptr;
+      world.Pass(20 * kNsPerSecond);
+      ASSERT_EQ(world.host.Digest(), before) << spec.ShortDebugString() << " failed at " << step;
+      ASSERT_EQ(world.controller->List(true).faults_size(), 0);
     }
-  }
-
- private:
-  int Roll(int sides) { return static_cast<int>(random_() % static_cast<unsigned>(sides)); }
-
-  void FailSometimes() {
-    world_.host.on_step = [this](const std::string& step) {
-      return Roll(12) == 0 ? absl::UnavailableError(step + " fails for once") : absl::OkStatus();
-    };
-  }
-
-  void Event() {
-    switch (Roll(8)) {
-      case 0:
-      case 1:
-      case 2:
-        Start();
-        break;
-      case 3:
-        Ignore(world_.controller->Stop(absl::StrCat("f", Roll(6))).status());
-        break;
-      case 4:
-        world_.Pass((Roll(40) + 1) * kNsPerSecond / 4);
-        break;
-      case 5:
-        Meddle();
-        break;
-      case 6:
-        CrashSomewhere();
-        break;
-      case 7:
-        if (Roll(4) == 0) [[maybe_unused]]
-          const auto halted = world_.controller->Halt("test");
-        if (Roll(2) == 0) [[maybe_unused]]
-          const auto released = world_.controller->Release();
-        break;
-    }
-  }
-
-  void Start() {
-    constexpr const char* kGroups[] = {"/web", "/db", "/web/worker"};
-    v1::FaultSpec spec = ControllerWorld::Spec(kTypes[Roll(kTypeCount)], absl::StrCat("f", Roll(6)),
-                                               kGroups[Roll(3)]);
-    if (spec.type() == "sham" && Roll(2) == 0) {
-      (*spec.mutable_parameters())["mechanism"] = Roll(2) == 0 ? "helper" : "link";
-    }
-    // Ids are few, so that repeats happen; finished ones make room.
-    if (Roll(2) == 0) spec.set_id(absl::StrCat("g", serial_++));
-    spec.set_duration_ns((Roll(20) + 1) * kNsPerSecond);
-    Ignore(world_.controller->Start(spec).status());
-  }
-
-  // Somebody else writes a value of their own, which then is what has to stay.
-  void Meddle() {
-    const std::string key = Roll(2) == 0 ? "/web cpu:cpu.cfs_quota_us" : "/db cpu:cpu.cfs_quota_us";
-    const std::string value = absl::StrCat(1'000'000 + serial_++);
-    world_.host.values[key] = value;
-    expected_[key] = value;
-  }
-
-  void CrashSomewhere() {
-    world_.DieAtStep(Roll(20));
-    for (int i = 0; i < 6 && !world_.dead(); ++i) Start();
-    if (!world_.dead()) world_.Pass(kNsPerSecond);
-    world_.Crash();
-    world_.Boot();
-    FailSometimes();
-  }
-
-  std::mt19937 random_;
-  ControllerWorld world_;
-  std::map<std::string, std::string> expected_;
-  int serial_ = 0;
-};
-
-TEST(Crash, RandomHistories_EndWithTheHostAsItWas) {
-  constexpr unsigned kHistories = 400;
-  for (unsigned seed = 1; seed <= kHistories; ++seed) {
-    SCOPED_TRACE(absl::StrCat("seed ", seed));
-    History(seed).Run(40);
-    if (::testing::Test::HasFailure()) return;
   }
 }
+
+// 20,000 in all, in parts that run beside each other; ./run bench histories has a million. The
+// sanitizers see a tenth of them, as each takes them five times as long.
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::uint64_t kHistories = 500;
+#else
+constexpr std::uint64_t kHistories = 5'000;
+#endif
+constexpr int kEvents = 16;
+
+class Histories : public ::testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(Histories, EndWithTheHostAsItWas) {
+  SetLogThreshold(Severity::kError);
+  History::Counts sum;
+  const std::uint64_t first = GetParam() * kHistories + 1;
+  for (std::uint64_t seed = first; seed < first + kHistories; ++seed) {
+    History history(seed);
+    const std::vector<std::string> wrong = history.Run(kEvents);
+    ASSERT_TRUE(wrong.empty()) << "seed " << seed << ": " << absl::StrJoin(wrong, "\n");
+    sum.started += history.counts().started;
+    sum.crashes += history.counts().crashes;
+    sum.failed_calls += history.counts().failed_calls;
+    sum.lost_calls += history.counts().lost_calls;
+    sum.leased += history.counts().leased;
+    sum.stopped += history.counts().stopped;
+  }
+  SetLogThreshold(Severity::kInfo);
+  // A history in which nothing happens proves nothing. The mean one starts 3.4 faults, dies 1.6
+  // times, and has 5.3 calls that fail, 0.45 that are lost, 0.45 leased faults and 0.06 that a stop
+  // condition ends.
+  EXPECT_GT(sum.started, static_cast<std::int64_t>(kHistories));
+  EXPECT_GT(sum.crashes, static_cast<std::int64_t>(kHistories));
+  EXPECT_GT(sum.failed_calls, static_cast<std::int64_t>(kHistories));
+  EXPECT_GT(sum.lost_calls, static_cast<std::int64_t>(kHistories) / 4);
+  EXPECT_GT(sum.leased, static_cast<std::int64_t>(kHistories) / 4);
+  EXPECT_GT(sum.stopped, static_cast<std::int64_t>(kHistories) / 40);
+}
+
+INSTANTIATE_TEST_SUITE_P(Parts, Histories, ::testing::Range<std::uint64_t>(0, 4));
 
 }  // namespace
 }  // namespace faultline

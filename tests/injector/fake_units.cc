@@ -22,6 +22,16 @@ constexpr char kOn[] = "/system.slice has on ";
 std::string Parent(const std::string& path) { return path.substr(0, path.rfind('/')); }
 std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
+// "/system.slice/nginx.service memory:memory.max".
+std::string FileKey(const std::string& file) {
+  return absl::StrCat(FakeUnits::kGroup, " ", file.substr(0, file.find('.')), ":", file);
+}
+
+std::uint64_t ReadMemoryLine(absl::string_view text) {
+  std::uint64_t bytes = 0;
+  return absl::SimpleAtoi(text, &bytes) ? bytes : kUnitInfinity;
+}
+
 std::uint64_t ReadQuotaLine(absl::string_view text, std::uint64_t was) {
   std::uint64_t percent = 0;
   if (text.empty()) return kUnitInfinity;
@@ -69,11 +79,13 @@ void FakeUnits::Realize() {
   };
   turn("cpu", controller_ || asks);
   turn("memory", properties_[kMemoryProperty] != 0);
+  turn("io", properties_[kIoProperty] != 0);
   const UnitQuota quota{properties_[kQuota], properties_[kPeriod]};
-  const auto at = values_->find(kKey);
-  old_ = at == values_->end() ? std::nullopt : std::optional<std::string>(at->second);
+  old_ = Files();
   late_ = 0;
   if (!running_) return;
+  RealizeMemory(kMemoryMaxProperty, "memory.max");
+  RealizeMemory(kMemoryHighProperty, "memory.high");
   if (controller_ || asks) {
     (*values_)[kKey] = CpuMaxOf(quota);
     if (values_->count(kWeightKey) == 0) (*values_)[kWeightKey] = "100";
@@ -83,12 +95,29 @@ void FakeUnits::Realize() {
   }
 }
 
+// In whole pages.
+void FakeUnits::RealizeMemory(const char* property, const char* file) {
+  const std::uint64_t bytes = properties_[property];
+  (*values_)[FileKey(file)] = bytes == kUnitInfinity ? "max" : absl::StrCat(bytes / 4096 * 4096);
+}
+
+std::map<std::string, std::string> FakeUnits::Files() const {
+  std::map<std::string, std::string> group;
+  for (const auto& [key, text] : *values_) {
+    if (absl::StartsWith(key, absl::StrCat(kGroup, " "))) group[key] = text;
+  }
+  return group;
+}
+
 void FakeUnits::DaemonReload() {
   properties_ = {{kQuota, kUnitInfinity},
                  {kPeriod, kUnitInfinity},
                  {kWeightProperty, kUnitInfinity},
                  {"StartupCPUWeight", kUnitInfinity},
-                 {kMemoryProperty, accounts ? 1 : 0}};
+                 {kMemoryProperty, accounts ? 1 : 0},
+                 {kMemoryMaxProperty, kUnitInfinity},
+                 {kMemoryHighProperty, kUnitInfinity},
+                 {kIoProperty, accounts ? 1 : 0}};
   // Of drop-ins of one name the one of the first folder counts: /etc before /run. Then by name.
   std::map<std::string, std::string> by_name;
   for (const auto& [path, text] : files) by_name.emplace(NameOf(path), text);
@@ -102,6 +131,12 @@ void FakeUnits::DaemonReload() {
         properties_[kWeightProperty] = 100;
       } else if (line == "MemoryAccounting=yes") {
         properties_[kMemoryProperty] = 1;
+      } else if (line == "IOAccounting=yes") {
+        properties_[kIoProperty] = 1;
+      } else if (absl::ConsumePrefix(&line, "MemoryMax=")) {
+        properties_[kMemoryMaxProperty] = ReadMemoryLine(line);
+      } else if (absl::ConsumePrefix(&line, "MemoryHigh=")) {
+        properties_[kMemoryHighProperty] = ReadMemoryLine(line);
       }
     }
   }
@@ -136,19 +171,31 @@ std::string FakeUnits::Digest() const {
 }
 
 absl::StatusOr<Units::Unit> FakeUnits::Named(const std::string& name) {
-  if (absl::Status status = step_("make"); !status.ok()) return status;
+  ++asked;
+  if (absl::Status status = step_("read"); !status.ok()) return status;
   if (!running_ || name != kUnit) return absl::NotFoundError(absl::StrCat("no unit ", name));
   return Unit{kUnit, kGroup, false};
 }
 
+absl::StatusOr<std::vector<std::string>> FakeUnits::GroupsOf(absl::Span<const std::string> units) {
+  ++asked;
+  if (absl::Status status = step_("read"); !status.ok()) return status;
+  std::vector<std::string> groups;
+  for (const std::string& unit : units)
+    groups.emplace_back(running_ && unit == kUnit ? kGroup : "");
+  return groups;
+}
+
 absl::StatusOr<std::optional<Units::Unit>> FakeUnits::Owner(const std::string& cgroup) {
-  if (absl::Status status = step_("make"); !status.ok()) return status;
+  ++asked;
+  if (absl::Status status = step_("read"); !status.ok()) return status;
   if (!Has(cgroup)) return std::optional<Unit>();
   return std::optional<Unit>(Unit{kUnit, kGroup, false});
 }
 
 absl::StatusOr<std::vector<std::uint64_t>> FakeUnits::Get(
     const std::string& /*unit*/, absl::Span<const std::string> properties) {
+  ++asked;
   if (absl::Status status = step_("get"); !status.ok()) return status;
   if (properties_.empty()) return absl::NotFoundError("the unit is not loaded");
   std::vector<std::uint64_t> values;
@@ -167,36 +214,50 @@ absl::Status FakeUnits::Set(const std::string& /*unit*/, absl::Span<const Settin
   }
   Realize();
   // The group of a unit that does not run, too.
-  if (!running_) (*values_)[kKey] = kUnitDefault;
+  if (!running_) (*values_)[kKey] = UnitDefault("cpu", "cpu.max");
   late_ = lag;
   return step_("set");
 }
 
 void FakeUnits::DropEmptyGroup(const std::string& cgroup) {
-  if (step_("drop").ok() && !Has(cgroup)) values_->erase(kKey);
+  if (step_("change").ok() && !Has(cgroup)) values_->erase(kKey);
 }
 
 absl::StatusOr<std::optional<std::string>> FakeUnits::ReadGroup(const std::string& cgroup,
                                                                 const std::string& file) {
-  if (absl::Status status = step_("verify"); !status.ok()) return status;
+  if (absl::Status status = step_("read"); !status.ok()) return status;
   if (!Has(cgroup) && values_->count(kKey) == 0) {
     return absl::NotFoundError(absl::StrCat(cgroup, " is gone"));
   }
-  if (late_ > 0) {
-    --late_;
-    return old_;
-  }
-  const auto at = values_->find(absl::StrCat(cgroup, " cpu:", file));
-  return at == values_->end() ? std::optional<std::string>()
-                              : std::optional<std::string>(at->second);
+  const bool late = late_ > 0;
+  if (late) --late_;
+  const std::map<std::string, std::string>& from = late ? old_ : *values_;
+  const auto at = from.find(FileKey(file));
+  return at == from.end() ? std::optional<std::string>() : std::optional<std::string>(at->second);
 }
 
-absl::Status FakeUnits::WriteGroup(const std::string& cgroup, const std::string& file,
+absl::Status FakeUnits::WriteGroup(const std::string& /*cgroup*/, const std::string& file,
                                    const std::string& value) {
-  if (absl::Status status = step_("write"); !status.ok()) return status;
+  if (absl::Status status = step_("change"); !status.ok()) return status;
   late_ = 0;
-  (*values_)[absl::StrCat(cgroup, " cpu:", file)] = value;
-  return step_("write");
+  (*values_)[FileKey(file)] = value;
+  return step_("change");
+}
+
+absl::StatusOr<std::unique_ptr<SlowWrite>> FakeUnits::BeginWriteGroup(const std::string& cgroup,
+                                                                      const std::string& file,
+                                                                      const std::string& value) {
+  // Over before it can be waited for.
+  class Done final : public SlowWrite {
+   public:
+    explicit Done(absl::Status status) : status_(std::move(status)) {}
+    std::optional<absl::Status> Result() override { return status_; }
+    void Interrupt() override {}
+
+   private:
+    const absl::Status status_;
+  };
+  return std::make_unique<Done>(WriteGroup(cgroup, file, value));
 }
 
 absl::StatusOr<std::optional<std::string>> FakeUnits::ReadFile(const std::string& path) {
@@ -206,28 +267,32 @@ absl::StatusOr<std::optional<std::string>> FakeUnits::ReadFile(const std::string
 }
 
 absl::Status FakeUnits::WriteFile(const std::string& path, const std::string& text) {
-  if (absl::Status status = step_("file"); !status.ok()) return status;
+  if (absl::Status status = step_("change"); !status.ok()) return status;
   files[path] = text;
-  return step_("file");
+  return step_("change");
 }
 
 absl::Status FakeUnits::RemoveFile(const std::string& path) {
-  if (absl::Status status = step_("file"); !status.ok()) return status;
+  if (absl::Status status = step_("change"); !status.ok()) return status;
   files.erase(path);
-  return step_("file");
+  return step_("change");
 }
 
-bool FakeUnits::HasFolder(const std::string& path) { return folders_.count(path) == 1; }
-
-void FakeUnits::RemoveFolder(const std::string& path) {
+bool FakeUnits::IsEmptyFolder(const std::string& path) const {
   for (const auto& [file, text] : files) {
-    if (absl::StartsWith(file, path + "/")) return;
+    if (absl::StartsWith(file, path + "/")) return false;
   }
   for (const std::string& folder : folders_) {
-    if (absl::StartsWith(folder, path + "/")) return;
+    if (absl::StartsWith(folder, path + "/")) return false;
   }
-  // A step that nothing comes back from.
-  if (step_("folder").ok()) folders_.erase(path);
+  return folders_.count(path) == 1;
+}
+
+absl::Status FakeUnits::RemoveFolder(const std::string& path) {
+  if (!IsEmptyFolder(path)) return absl::OkStatus();
+  if (absl::Status status = step_("change"); !status.ok()) return status;
+  folders_.erase(path);
+  return step_("change");
 }
 
 }  // namespace faultline

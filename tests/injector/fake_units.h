@@ -11,7 +11,6 @@
 #include <string>
 
 #include "injector/host/units.h"
-#include "tests/fake_clock.h"
 
 namespace faultline {
 
@@ -48,15 +47,15 @@ class FakeUnits final : public Units {
   int lag = 0;
   // Forgets the unit when it stops, as nothing else needs it.
   bool collects = false;
-  // Its memory is counted, as systemd does unless told otherwise.
+  // Its memory and i/o are counted.
   bool accounts = true;
+  // Questions that a caller waited for.
+  int asked = 0;
   // Drop-ins by path.
   std::map<std::string, std::string> files;
 
-  // Moves by itself: what waits for systemd waits no real time.
-  Clock* clock() { return &clock_; }
-
   absl::StatusOr<Unit> Named(const std::string& name) override;
+  absl::StatusOr<std::vector<std::string>> GroupsOf(absl::Span<const std::string> units) override;
   absl::StatusOr<std::optional<Unit>> Owner(const std::string& cgroup) override;
   absl::StatusOr<std::vector<std::uint64_t>> Get(const std::string& unit,
                                                  absl::Span<const std::string> properties) override;
@@ -66,25 +65,30 @@ class FakeUnits final : public Units {
                                                        const std::string& file) override;
   absl::Status WriteGroup(const std::string& cgroup, const std::string& file,
                           const std::string& value) override;
+  absl::StatusOr<std::unique_ptr<SlowWrite>> BeginWriteGroup(const std::string& cgroup,
+                                                             const std::string& file,
+                                                             const std::string& value) override;
   absl::StatusOr<std::optional<std::string>> ReadFile(const std::string& path) override;
   absl::Status WriteFile(const std::string& path, const std::string& text) override;
   absl::Status RemoveFile(const std::string& path) override;
-  bool HasFolder(const std::string& path) override;
-  void RemoveFolder(const std::string& path) override;
+  absl::Status RemoveFolder(const std::string& path) override;
 
  private:
   void Write(const std::string& path, const std::string& setting, std::uint64_t value);
+  bool IsEmptyFolder(const std::string& path) const;
   void Realize();
+  void RealizeMemory(const char* property, const char* file);
+  std::map<std::string, std::string> Files() const;
 
   std::map<std::string, std::string>* values_;
   Step step_;
-  FakeClock clock_{true};
   bool running_ = false;
   bool controller_ = false;
   std::set<std::string> folders_;
   std::map<std::string, std::uint64_t> properties_;
   int late_ = 0;
-  std::optional<std::string> old_;
+  // What the files of its group said before the last change.
+  std::map<std::string, std::string> old_;
 };
 
 }  // namespace faultline

@@ -100,13 +100,17 @@ TEST(Hold, MayOutlastAFault_ButNot7Days) {
 TEST(Hold, TurnsOnWhatIsOffFromTheTop_AndOnlyThatOffAgain) {
   V2World world;
   world.host.values["/ has on memory"] = "1";
+  for (const char* group : {"/", "/web"}) {
+    world.host.values[absl::StrCat(group, " has on io")] = "1";
+  }
   const std::string before = world.host.Digest();
   const auto held = world.controller->Start(Hold("h", "/web/worker"));
   ASSERT_TRUE(held.ok()) << held.status();
   EXPECT_EQ(world.host.values.count(kRootCpu), 1u);
   EXPECT_EQ(world.host.values.count(kWebCpu), 1u);
   EXPECT_EQ(world.host.values.count("/web has on memory"), 1u);
-  ASSERT_EQ(held->changes_size(), 3);
+  // The last only reads that io is on.
+  ASSERT_EQ(held->changes_size(), 4);
   EXPECT_EQ(held->changes(0).object(), "/web");
   EXPECT_EQ(held->changes(1).object(), "/web/worker");
   world.Pass(25 * 3600 * kNsPerSecond);
@@ -118,6 +122,7 @@ TEST(Hold, WhereAllIsOn_ReadsOnly_AndSeesWhoTurnsItOff) {
   V2World world;
   world.host.values[kRootCpu] = "1";
   world.host.values["/ has on memory"] = "1";
+  world.host.values["/ has on io"] = "1";
   const std::string before = world.host.Digest();
   const auto held = world.controller->Start(Hold("h"));
   ASSERT_TRUE(held.ok()) << held.status();
@@ -256,14 +261,15 @@ TEST(Hold, OfAUnit_IsAWeightThatItHasAnyway_AndLeavesNothing) {
   }
 }
 
-TEST(Hold, OfAUnitThatDoesNotCountMemory_TurnsThatOnToo) {
+TEST(Hold, OfAUnitThatCountsNeitherMemoryNorIo_TurnsThemOnToo) {
   ControllerWorld world;
   world.host.units.accounts = false;
   world.RunUnit(true);
   const std::string before = world.host.Digest();
   ASSERT_TRUE(world.controller->Start(UnitHold("h")).ok());
   EXPECT_EQ(world.host.values.count("/system.slice has on memory"), 1u);
-  EXPECT_EQ(world.host.units.files.size(), 2u);
+  EXPECT_EQ(world.host.values.count("/system.slice has on io"), 1u);
+  EXPECT_EQ(world.host.units.files.size(), 3u);
   ASSERT_TRUE(world.controller->Stop("h").ok());
   EXPECT_EQ(world.host.Digest(), before);
 }
@@ -326,7 +332,7 @@ TEST(Hold, CrashAtEveryStep_IsUndoneByTheNextProcess) {
   for (const bool unit : {false, true}) {
     for (const bool fault : {false, true}) {
       bool reached = true;
-      for (int step = 0; reached; ++step) {
+      for (int step = 0; reached; step += kNextStep) {
         V2World world;
         if (unit) world.RunUnit(false);
         const std::string before = world.host.Digest();

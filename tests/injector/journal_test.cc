@@ -80,6 +80,17 @@ TEST_F(JournalTest, TellsTheFirstDeadlineOfWhatIsOpenAndNotBeingUndone) {
   save("later", v1::PHASE_JOURNALED, "boot");
   save("latest", v1::PHASE_VERIFIED, "boot");
   EXPECT_EQ(Journal::FirstDeadline(path_, "boot").value(), 500);
+  // A lease ends what is leased, and nothing else.
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot", 50).value(), 500);
+  v1::FaultState leased = State("leased", v1::PHASE_VERIFIED);
+  leased.set_deadline_boottime_ns(10'000);
+  leased.set_leased(true);
+  ASSERT_TRUE(journal->Save(leased).ok());
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot").value(), 500);
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot", 50).value(), 50);
+  leased.set_phase(v1::PHASE_UNDOING);
+  ASSERT_TRUE(journal->Save(leased).ok());
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot", 50).value(), 500);
   EXPECT_FALSE(Journal::FirstDeadline(path_ + ".none", "boot").ok());
   EXPECT_FALSE(std::filesystem::exists(path_ + ".none"));
 }
@@ -94,6 +105,48 @@ TEST_F(JournalTest, ForgetsOnlyOldFinishedFaults) {
   ASSERT_EQ(rows->size(), static_cast<size_t>(Journal::kKept) + 1);
   EXPECT_EQ(rows->front().spec().id(), "open");
   EXPECT_EQ((*rows)[1].spec().id(), "f5");
+}
+
+// One of `boot` that lasted for a minute from `minute` on.
+v1::FaultState Ended(const std::string& id, const std::string& boot, std::int64_t minute) {
+  constexpr std::int64_t kMinute = 60'000'000'000;
+  v1::FaultState state = State(id, v1::PHASE_UNDONE);
+  state.set_boot_id(boot);
+  v1::Edge* commanded = state.mutable_edges()->mutable_commanded();
+  commanded->set_boottime_ns(minute * kMinute);
+  // The next boot is two hours after the first.
+  commanded->set_realtime_ns((boot == "first" ? 0 : 120 * kMinute) + minute * kMinute);
+  state.mutable_edges()->mutable_undone()->set_boottime_ns((minute + 1) * kMinute);
+  return state;
+}
+
+TEST_F(JournalTest, KeepsWhatFaultsTookFor2Hours_WithoutTheirRowsToo) {
+  const auto minutes = [this] {
+    std::vector<std::string> texts;
+    const absl::StatusOr<std::vector<Taken>> taken = Open()->LoadTaken();
+    for (const Taken& one : *taken) {
+      texts.push_back(absl::StrCat(one.boot_id, " ", one.interval.begin_ns / 60'000'000'000));
+    }
+    return texts;
+  };
+  using Texts = std::vector<std::string>;
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->Save(Ended("a", "first", 10)).ok());
+    ASSERT_TRUE(journal->Save(Ended("b", "first", 90)).ok());
+    // Shams, which take nothing.
+    for (int i = 0; i < Journal::kKept; ++i) {
+      ASSERT_TRUE(journal->Save(State(absl::StrCat("f", i), v1::PHASE_UNDONE)).ok());
+    }
+    EXPECT_EQ(journal->Load()->front().spec().id(), "f0");
+  }
+  EXPECT_EQ(minutes(), (Texts{"first 10", "first 90"}));
+  ASSERT_TRUE(Open()->Save(Ended("c", "first", 130)).ok());
+  EXPECT_EQ(minutes(), (Texts{"first 10", "first 90", "first 130"}));
+  ASSERT_TRUE(Open()->Save(Ended("d", "first", 131)).ok());
+  EXPECT_EQ(minutes(), (Texts{"first 90", "first 130", "first 131"}));
+  ASSERT_TRUE(Open()->Save(Ended("e", "next", 100)).ok());
+  EXPECT_EQ(minutes(), (Texts{"first 130", "first 131", "next 100"}));
 }
 
 TEST_F(JournalTest, SaysWhichRowCannotBeRead_AndKeepsIt) {
@@ -125,6 +178,7 @@ TEST_F(JournalTest, SetsAsideAFileThatIsNoDatabase_AndSaysSo) {
 TEST_F(JournalTest, CarriesOverWhatCanBeReadOfADamagedFile) {
   {
     const auto journal = Open();
+    ASSERT_TRUE(journal->Save(Ended("ended", "first", 10)).ok());
     for (int i = 0; i < 200; ++i) {
       ASSERT_TRUE(journal->Save(State(absl::StrCat("f", i), v1::PHASE_VERIFIED)).ok());
     }
@@ -141,6 +195,8 @@ TEST_F(JournalTest, CarriesOverWhatCanBeReadOfADamagedFile) {
   const auto rows = journal->Load();
   ASSERT_TRUE(rows.ok());
   EXPECT_GT(rows->size(), 10u);
+  // By its row, and by what was kept of it.
+  EXPECT_EQ(journal->LoadTaken()->size(), 2u);
 }
 
 TEST_F(JournalTest, RemembersWhatStands) {

@@ -6,9 +6,15 @@
 
 #include "injector/host/net.h"
 #include "injector/host/netlink.h"
+#include "injector/host/real_net.h"
 
 namespace faultline {
 namespace {
+
+NetKernel Net() {
+  static RealNet net;
+  return net.Get();
+}
 
 v1::Change Change(const char* kind, const char* object, const char* attribute, const char* after) {
   v1::Change change;
@@ -36,12 +42,12 @@ TEST(RecoverNet, Refuses_WhatItDidNotWrite) {
       Change("net_class", "eth0", "f100:100", "htb rate 0 bit/s"),
   };
   for (const v1::Change& change : cases) {
-    EXPECT_EQ(RecoverNet(change).status().code(), absl::StatusCode::kInvalidArgument)
+    EXPECT_EQ(RecoverNet(Net(), change).status().code(), absl::StatusCode::kInvalidArgument)
         << change.ShortDebugString();
   }
   v1::Change newer = Change("disk_delay", "/dev/sda", "delay", "10ms");
   newer.set_before("0");
-  EXPECT_EQ(RecoverNet(newer).status().message(),
+  EXPECT_EQ(RecoverNet(Net(), newer).status().message(),
             "this version does not know the lever \"disk_delay\", which set delay of /dev/sda from "
             "\"0\" to \"10ms\"");
 }
@@ -49,7 +55,7 @@ TEST(RecoverNet, Refuses_WhatItDidNotWrite) {
 TEST(RecoverNet, EarlierBoot_IsOver) {
   const v1::Change change = Change("link", "/faultline-test-none", "cgroup_skb/ingress loss",
                                    "program=1 name=loss_in boot=of-another-time");
-  LeverOr lever = RecoverNet(change);
+  LeverOr lever = RecoverNet(Net(), change);
   ASSERT_EQ(lever.status(), absl::OkStatus());
   EXPECT_EQ((*lever)->Residue(), absl::OkStatus());
   EXPECT_EQ((*lever)->Restore(), absl::OkStatus());

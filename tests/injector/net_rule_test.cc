@@ -108,5 +108,21 @@ TEST(FaultDraw, IsFairAndItsStreamsAreIndependent) {
   }
 }
 
+TEST(MakeRule, HoldsWhatIsExempt_BesideTheFilters) {
+  v1::PeerFilter ssh;
+  ssh.set_port_first(22);
+  ssh.set_port_last(22);
+  ssh.set_protocol("tcp");
+  const std::vector<v1::PeerFilter> exempt(FAULT_EXEMPT, ssh);
+  const absl::StatusOr<fault_rule> rule = MakeRule({}, exempt);
+  ASSERT_TRUE(rule.ok()) << rule.status();
+  EXPECT_EQ(rule->filter_count, 0U);
+  EXPECT_EQ(rule->exempt_count, FAULT_EXEMPT + 0U);
+  EXPECT_EQ(rule->exempt[0].port_first, 22);
+  EXPECT_EQ(rule->exempt[FAULT_EXEMPT - 1].protocol, 6);
+  const std::vector<v1::PeerFilter> more(FAULT_EXEMPT + 1, ssh);
+  EXPECT_TRUE(absl::IsFailedPrecondition(MakeRule({}, more).status()));
+}
+
 }  // namespace
 }  // namespace faultline

@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "injector/host/mounted_cgroups.h"
 #include "tests/kernel/test_cgroup.h"
 
 namespace faultline {
@@ -37,7 +38,8 @@ class ControllersTest : public ::testing::Test {
     for (const std::string& path : {Inner(), Innermost()}) {
       ASSERT_EQ(mkdir(CgroupTree::Directory(*v2_, path).c_str(), 0755), 0) << path;
     }
-    absl::StatusOr<std::unique_ptr<Cgroups>> cgroups = Cgroups::Create(&group_->tree());
+    absl::StatusOr<std::unique_ptr<MountedCgroups>> cgroups =
+        MountedCgroups::Create(group_->tree());
     ASSERT_TRUE(cgroups.ok()) << cgroups.status();
     cgroups_ = std::move(*cgroups);
     subtrees_ = std::make_unique<CgroupSubtrees>(cgroups_.get());
@@ -79,7 +81,7 @@ class ControllersTest : public ::testing::Test {
   std::unique_ptr<TestCgroup> group_;
   const CgroupTree::Hierarchy* v2_ = nullptr;
   std::string controller_;
-  std::unique_ptr<Cgroups> cgroups_;
+  std::unique_ptr<MountedCgroups> cgroups_;
   std::unique_ptr<Subtrees> subtrees_;
   ControllerHost host_;
   std::vector<std::string> before_;

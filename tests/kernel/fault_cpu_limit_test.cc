@@ -32,6 +32,8 @@ TEST_F(CpuLimit, HoldsASpinnerAtItsQuota_UntilTheDeadline) {
   EXPECT_LE(edges.acked().boottime_ns(), edges.first_touch().boottime_ns());
   EXPECT_LE(edges.first_touch().boottime_ns(), edges.last_touch().boottime_ns());
   EXPECT_LT(edges.first_touch().boottime_ns() - edges.acked().boottime_ns(), 200 * kNsPerMs);
+  EXPECT_EQ(edges.first_touch().error_ns(), 0) << "it was not seen by the kernel programs";
+  EXPECT_EQ(edges.last_touch().error_ns(), 0);
   EXPECT_GE(edges.undone().boottime_ns(), ended.deadline_boottime_ns());
   EXPECT_LT(edges.undone().boottime_ns() - ended.deadline_boottime_ns(), 250 * kNsPerMs);
   // What the kernel's own file counts.

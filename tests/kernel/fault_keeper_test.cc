@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The keeper beside the real injector: it undoes what a dead one left, ends one that let a deadline
-// pass, and goes when nothing is open.
+// or the end of its lease pass, and goes when nothing is open.
 #include "tests/kernel/fault_fixture.h"
 
 namespace faultline {
@@ -58,6 +58,37 @@ TEST_F(KeeperTest, EndsAnInjectorThatLetADeadlinePass) {
   std::printf("undone %.2f s after the deadline\n", seconds);
   EXPECT_GE(seconds, 3);
   EXPECT_LT(seconds, 8);
+  EXPECT_EQ(injector_.End(0), 128 + SIGKILL);
+  ASSERT_TRUE(injector_.Start().ok());
+  EXPECT_EQ(injector_.Find(Id("a")).phase(), v1::PHASE_UNDONE);
+}
+
+// The collector is lost, and the injector stands still: within 15 s of the last word all the same.
+TEST_F(KeeperTest, EndsAnInjectorThatLetItsLeaseRunOut) {
+  const std::int64_t renewed_ns = Clock::System().Now().boottime_ns;
+  {
+    grpc::ClientContext context;
+    v1::LeaseRequest request;
+    request.set_ttl_ns(9 * kNsPerSecond);
+    v1::LeaseResponse response;
+    const grpc::Status status = injector_.agent().RenewLease(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  {
+    grpc::ClientContext context;
+    v1::StartRequest request;
+    *request.mutable_spec() = Limit("a", 60);
+    v1::FaultState state;
+    const grpc::Status status = injector_.agent().Start(&context, request, &state);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_TRUE(state.leased());
+  }
+  injector_.StartKeeper();
+  ASSERT_EQ(kill(injector_.pid(), SIGSTOP), 0);
+  const double seconds = SecondsUntilUndone(renewed_ns);
+  std::printf("undone %.2f s after the end of the lease\n", seconds - 9);
+  EXPECT_GE(seconds, 12);
+  EXPECT_LT(seconds, 15);
   EXPECT_EQ(injector_.End(0), 128 + SIGKILL);
   ASSERT_TRUE(injector_.Start().ok());
   EXPECT_EQ(injector_.Find(Id("a")).phase(), v1::PHASE_UNDONE);

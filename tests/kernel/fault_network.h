@@ -5,8 +5,6 @@
 // test's own, mounted where nobody else sees it. One thread.
 #pragma once
 
-#include <poll.h>
-
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -15,6 +13,7 @@
 #include "tests/kernel/fault_bpffs.h"
 #include "tests/kernel/fault_fixture.h"
 #include "tests/kernel/test_netns.h"
+#include "tests/kernel/udp_path.h"
 
 namespace faultline {
 
@@ -46,6 +45,17 @@ class NetFaultTest : public FaultTest {
   static std::vector<std::string> Options(const std::string& bpffs) {
     return {"--plane-device", TestNetwork::kHereDevice, "--bpffs", bpffs};
   }
+  // Starts the injector again with `more` options, without the planes that it had made.
+  void RestartWith(const std::vector<std::string>& more) {
+    ASSERT_EQ(injector_.End(SIGTERM), 0);
+    ASSERT_EQ(injector_.Run({"--state-dir", injector_.folder() / "state", "--remove-planes"}), 0);
+    std::vector<std::string> options{"--bpffs", bpffs_->path()};
+    options.insert(options.end(), more.begin(), more.end());
+    injector_.SetOptions(options);
+    ASSERT_TRUE(injector_.Start().ok());
+  }
+  // As it was for every test of the fixture.
+  void RestartAsBefore() { RestartWith({"--plane-device", TestNetwork::kHereDevice}); }
   // Starts the injector again, as if there were no bpffs.
   void RestartWithoutBpffs() {
     ASSERT_EQ(injector_.End(SIGTERM), 0);
@@ -92,31 +102,11 @@ class NetFaultTest : public FaultTest {
   // `out`: from the target to the other end; else the other way.
   Flow MakeFlow(bool out) {
     Flow flow;
-    const auto receiver = [&] {
-      flow.receiver = Keep(TestNetwork::Socket(out ? nullptr : group_.get(), AF_INET, SOCK_DGRAM));
-      const int size = 64 << 20;
-      EXPECT_EQ(setsockopt(flow.receiver, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)), 0);
-      return TestNetwork::Bind(flow.receiver, out ? TestNetwork::kThere : TestNetwork::kHere);
-    };
-    std::uint16_t port = 0;
-    const auto connect_sender = [&] {
-      flow.sender = Keep(TestNetwork::Socket(out ? group_.get() : nullptr, AF_INET, SOCK_DGRAM));
-      EXPECT_EQ(
-          TestNetwork::Connect(flow.sender, out ? TestNetwork::kThere : TestNetwork::kHere, port),
-          0);
-    };
-    if (out) {
-      network_->InThere([&] { port = receiver(); });
-      connect_sender();
-    } else {
-      port = receiver();
-      network_->InThere(connect_sender);
-    }
-    // The neighbours get to know each other first: what waits for that may be lost.
-    const std::uint32_t none = UINT32_MAX;
-    EXPECT_EQ(send(flow.sender, &none, sizeof(none), 0), ssize_t{sizeof(none)});
-    pollfd wait{flow.receiver, POLLIN, 0};
-    EXPECT_EQ(poll(&wait, 1, 2000), 1);
+    const absl::StatusOr<UdpPath> path = MakeUdpPath(*network_, group_.get(), out);
+    EXPECT_TRUE(path.ok()) << path.status();
+    if (!path.ok()) return flow;
+    flow.sender = Keep(path->sender);
+    flow.receiver = Keep(path->receiver);
     return flow;
   }
 

@@ -38,23 +38,11 @@ class PlaneDevice : public NetFaultTest {
     for (int i = 0; i < 300 && !HasPlane(device); ++i) SleepMs(10);
     return HasPlane(device);
   }
-  void RestartWith(const std::vector<std::string>& planes) {
-    ASSERT_EQ(injector_.End(SIGTERM), 0);
-    ASSERT_EQ(injector_.Run({"--state-dir", injector_.folder() / "state", "--remove-planes"}), 0);
-    std::vector<std::string> options{"--bpffs", bpffs_->path()};
-    for (const std::string& device : planes) {
-      options.insert(options.end(), {"--plane-device", device});
-    }
-    injector_.SetOptions(options);
-    ASSERT_TRUE(injector_.Start().ok());
-  }
-  // As it was for every test of the fixture.
-  void RestartAsBefore() { RestartWith({TestNetwork::kHereDevice}); }
 };
 
 // As one that is plugged in, or made by a service that starts later.
 TEST_F(PlaneDevice, GetsItsPlaneWheneverItComes) {
-  RestartWith({kLate});
+  RestartWith({"--plane-device", kLate});
   EXPECT_EQ(RateInfo().availability(), v1::AVAILABILITY_MISSING);
   for (const char* round : {"first", "again"}) {
     SCOPED_TRACE(round);
@@ -92,6 +80,39 @@ TEST_F(PlaneDevice, GetsItsPlaneWheneverItComes) {
   ASSERT_TRUE(TestNetwork::Remove(kLate).ok());
 }
 
+// What waits is kept over every step.
+TEST_F(PlaneDevice, ARateAsARamp_ComesDownToIt_AndLosesNothing) {
+  v1::FaultSpec spec = Rate("ramp", TestNetwork::kHereDevice);
+  spec.mutable_shape()->set_kind(v1::SHAPE_KIND_RAMP);
+  spec.mutable_shape()->set_ramp_ns(2 * kNsPerSecond);
+  Flow flow = MakeFlow(true);
+  const auto started = injector_.Inject(spec);
+  ASSERT_TRUE(started.ok()) << started.status();
+  std::unique_ptr<Netlink> netlink = Netlink::Open().value();
+  std::vector<std::uint64_t> seen;
+  const std::int64_t end_ns = started->start_boottime_ns() + 2'300 * kNsPerMs;
+  while (Clock::System().Now().boottime_ns < end_ns) {
+    const std::vector<HtbClass> classes = netlink->Classes(*devices_.begin()).value();
+    for (const HtbClass& one : classes) {
+      if (one.handle < FAULT_FIRST_CLASS || one.handle > FAULT_LAST_CLASS) continue;
+      const std::uint64_t bits = one.bytes_per_second * 8;
+      if (seen.empty() || bits != seen.back()) seen.push_back(bits);
+    }
+    flow.Send();
+    SleepMs(2);
+  }
+  EXPECT_TRUE(std::is_sorted(seen.rbegin(), seen.rend()));
+  EXPECT_GE(seen.size(), 18U);
+  ASSERT_FALSE(seen.empty());
+  EXPECT_LE(seen.front(), 400'000'000U);
+  EXPECT_EQ(seen.back(), 10'000'000U);
+  const auto stopped = injector_.Stop(spec.id());
+  ASSERT_TRUE(stopped.ok());
+  EXPECT_EQ(stopped->phase(), v1::PHASE_UNDONE) << stopped->reason();
+  flow.Drain();
+  EXPECT_EQ(flow.Lost(), 0);
+}
+
 // Somebody's own root is left alone while it stands, and not waited for in vain.
 TEST_F(PlaneDevice, GetsItsPlaneWhenSomebodysOwnRootIsGone) {
   constexpr std::uint32_t kForeign = 0x10000;
@@ -99,7 +120,7 @@ TEST_F(PlaneDevice, GetsItsPlaneWhenSomebodysOwnRootIsGone) {
   std::unique_ptr<Netlink> netlink = Netlink::Open().value();
   const NetDevice device = netlink->Device(TestNetwork::kHereDevice).value();
   ASSERT_EQ(netlink->AddHtbRoot(device, kForeign, 0), absl::OkStatus());
-  RestartWith({TestNetwork::kHereDevice});
+  RestartWith({"--plane-device", TestNetwork::kHereDevice});
   SleepMs(300);
   EXPECT_FALSE(HasPlane(TestNetwork::kHereDevice));
   EXPECT_TRUE(absl::StrContains(RateInfo().reason(), "a root qdisc of somebody's own"))

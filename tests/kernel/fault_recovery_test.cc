@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "tests/kernel/fault_network.h"
+#include "tests/kernel/test_disk.h"
 
 namespace faultline {
 namespace {
@@ -24,26 +25,58 @@ class Recovery : public NetFaultTest {
   v1::FaultSpec Any(const std::string& type, const std::string& name) const {
     v1::FaultSpec spec = Spec(type, name, 30);
     if (type == "cpu.limit") (*spec.mutable_parameters())["cpus"] = "0.5";
+    if (type == "cpu.load") (*spec.mutable_parameters())["cpus"] = "0.5";
+    // A child of the test handles that one.
+    if (type == "process.kill") (*spec.mutable_parameters())["signal"] = "USR1";
     if (type == "mem.leak") (*spec.mutable_parameters())["bytes"] = "8MiB";
+    if (type == "mem.limit") (*spec.mutable_parameters())["bytes"] = "64MiB";
+    if (type == "io.limit") {
+      (*spec.mutable_parameters())["device"] = TestFile::DiskOf("/var/tmp");
+      (*spec.mutable_parameters())["read"] = "1MiB/s";
+    }
     if (type == "net.loss") (*spec.mutable_parameters())["loss"] = "50%";
     if (type == "net.rate") (*spec.mutable_parameters())["rate"] = "10mbit";
     if (type == "net.rate") {
       (*spec.mutable_parameters())["device"] = TestNetwork::kHereDevice;
     }
+    if (type == "net.delay") {
+      (*spec.mutable_parameters())["delay"] = "20ms";
+      (*spec.mutable_parameters())["device"] = TestNetwork::kHereDevice;
+    }
     if (absl::StartsWith(type, "sham.")) {
       spec.set_type("sham");
       (*spec.mutable_parameters())["mechanism"] = type.substr(5);
+      if (type == "sham.plane") {
+        (*spec.mutable_parameters())["device"] = TestNetwork::kHereDevice;
+      }
     }
     return spec;
   }
 
+  // Why this host cannot have faults of `type`; empty: it can.
+  std::string Missing(const std::string& type) {
+    grpc::ClientContext context;
+    v1::Capabilities capabilities;
+    EXPECT_TRUE(injector_.root().GetCapabilities(&context, {}, &capabilities).ok());
+    for (const v1::FaultInfo& info : capabilities.faults()) {
+      if (info.type() == type) {
+        return info.availability() == v1::AVAILABILITY_MISSING ? info.reason() : "";
+      }
+    }
+    return absl::StrCat("there is no ", type);
+  }
+
   // Kills the injector between nothing and a little more than a whole Start, so that some kills hit
-  // the middle of it; every other time the undo is a new injector's, not --undo.
+  // the middle of it; in every other four the undo is a new injector's, not --undo.
   void KillAtRandom(const std::string& type) {
     // A helper sees the end of its pipe a moment after the death.
-    const std::int64_t moment_ns = type == "mem.leak" || type == "sham.helper" ? kMomentNs : 0;
-    const bool outlives = type == "cpu.limit" || type == "process.pause" || type == "sham";
-    std::mt19937 random(4711);
+    const bool helper = type == "mem.leak" || type == "cpu.load" || type == "sham.helper";
+    const std::int64_t moment_ns = helper ? kMomentNs : 0;
+    const bool outlives = type == "cpu.limit" || type == "mem.limit" || type == "io.limit" ||
+                          type == "process.pause" || type == "sham" || type == "sham.freezer";
+    const unsigned seed = std::random_device()();
+    std::printf("seed %u\n", seed);
+    std::mt19937 random(seed);
     int hit_before_ack = 0;
     for (int i = 0; i < kKills; ++i) {
       SCOPED_TRACE(absl::StrCat(type, " kill ", i));
@@ -57,7 +90,12 @@ class Recovery : public NetFaultTest {
       const Killed killed = Kill();
       caller.join();
       hit_before_ack += started.ok() ? 0 : 1;
-      if (i % 2 == 0) {
+      // By the death; nothing else refuses it.
+      EXPECT_TRUE(started.ok() || absl::IsUnavailable(started.status()) ||
+                  absl::IsCancelled(started.status()))
+          << started.status();
+      // Not by the parity that chooses the moment: each way meets each.
+      if (i / 4 % 2 == 0) {
         EXPECT_EQ(injector_.Undo(), 0);
       }
       ASSERT_TRUE(injector_.Start().ok());
@@ -66,11 +104,15 @@ class Recovery : public NetFaultTest {
       const v1::FaultState state = injector_.Find(spec.id());
       EXPECT_TRUE(state.phase() == v1::PHASE_UNSPECIFIED || state.phase() == v1::PHASE_UNDONE)
           << state.ShortDebugString();
-      if (state.phase() == v1::PHASE_UNSPECIFIED) continue;
+      if (state.phase() == v1::PHASE_UNSPECIFIED) {
+        EXPECT_FALSE(started.ok()) << "acknowledged, and forgotten";
+        continue;
+      }
       ExpectEdgesInOrder(state);
       if (!started.ok()) continue;
-      EXPECT_EQ(state.reason(), "the injector died");
-      EXPECT_TRUE(state.dose_complete());
+      EXPECT_TRUE(type == "process.kill" || state.reason() == "the injector died");
+      // Of those that live on nobody saw the end.
+      EXPECT_EQ(state.dose_complete(), type != "process.kill") << state.reason();
       // What outlives the process ended when it was restored, the rest when it died.
       if (outlives) {
         const v1::Edge& undone = state.edges().undone();
@@ -80,14 +122,32 @@ class Recovery : public NetFaultTest {
       }
     }
     std::printf("%s: %d of %d kills came before the ack\n", type.c_str(), hit_before_ack, kKills);
+    EXPECT_LT(hit_before_ack, kKills) << "none met the fault in force";
   }
 };
 
 TEST_F(Recovery, OfCpuLimit_AfterAKillAtARandomMoment) { KillAtRandom("cpu.limit"); }
+TEST_F(Recovery, OfCpuLoad_AfterAKillAtARandomMoment) { KillAtRandom("cpu.load"); }
+TEST_F(Recovery, OfMemLimit_AfterAKillAtARandomMoment) { KillAtRandom("mem.limit"); }
+TEST_F(Recovery, OfIoLimit_AfterAKillAtARandomMoment) {
+  if (TestFile::DiskOf("/var/tmp").empty()) GTEST_SKIP() << "/var/tmp is on no block device";
+  KillAtRandom("io.limit");
+}
 TEST_F(Recovery, OfProcessPause_AfterAKillAtARandomMoment) {
   const Spinner spinner(group_.get());
   KillAtRandom("process.pause");
   EXPECT_TRUE(spinner.GetsOn());
+}
+TEST_F(Recovery, OfProcessKill_AfterAKillAtARandomMoment) {
+  const auto child = group_->Spawn([] {
+    signal(SIGUSR1, SIG_IGN);
+    while (true) pause();
+    return 0;
+  });
+  ASSERT_TRUE(child.ok());
+  SleepMs(50);
+  KillAtRandom("process.kill");
+  EXPECT_EQ(waitpid(*child, nullptr, WNOHANG), 0) << "it lives";
 }
 TEST_F(Recovery, OfMemLeak_AfterAKillAtARandomMoment) {
   const std::int64_t before = MemoryUsage();
@@ -97,17 +157,23 @@ TEST_F(Recovery, OfMemLeak_AfterAKillAtARandomMoment) {
 TEST_F(Recovery, OfSham_AfterAKillAtARandomMoment) { KillAtRandom("sham"); }
 TEST_F(Recovery, OfShamByHelper_AfterAKillAtARandomMoment) { KillAtRandom("sham.helper"); }
 
+TEST_F(Recovery, OfShamByFreezer_AfterAKillAtARandomMoment) {
+  const Spinner spinner(group_.get());
+  KillAtRandom("sham.freezer");
+  EXPECT_TRUE(spinner.GetsOn());
+}
+TEST_F(Recovery, OfShamByProcess_AfterAKillAtARandomMoment) {
+  const Spinner spinner(group_.get());
+  KillAtRandom("sham.process");
+  EXPECT_TRUE(spinner.GetsOn());
+}
+TEST_F(Recovery, OfShamByPlane_AfterAKillAtARandomMoment) { KillAtRandom("sham.plane"); }
 TEST_F(Recovery, OfShamByLink_AfterAKillAtARandomMoment) { KillAtRandom("sham.link"); }
 TEST_F(Recovery, OfNetLoss_AfterAKillAtARandomMoment) { KillAtRandom("net.loss"); }
 TEST_F(Recovery, OfNetRate_AfterAKillAtARandomMoment) { KillAtRandom("net.rate"); }
-
-TEST_F(Recovery, ShamByLinkAttachesAndDetaches) {
-  ASSERT_TRUE(injector_.Inject(Any("sham.link", "s")).ok());
-  EXPECT_NE(Digest(), before_);
-  const auto stopped = injector_.Stop(Id("s"));
-  ASSERT_TRUE(stopped.ok());
-  EXPECT_EQ(stopped->phase(), v1::PHASE_UNDONE);
-  EXPECT_EQ(stopped->dose_size(), 0);
+TEST_F(Recovery, OfNetDelay_AfterAKillAtARandomMoment) {
+  if (const std::string why = Missing("net.delay"); !why.empty()) GTEST_SKIP() << why;
+  KillAtRandom("net.delay");
 }
 
 // All on one target at once, with a deaf helper: stopped, it sees no end of its pipe.
@@ -136,6 +202,8 @@ TEST_F(Recovery, SigtermUndoesEverything) {
   ASSERT_TRUE(injector_.Inject(Any("mem.leak", "b")).ok());
   EXPECT_EQ(injector_.End(SIGTERM), 0);
   EXPECT_EQ(Digest(), before_);
+  // Those that it keeps while it lives went with it.
+  EXPECT_EQ(LinkDigest(0, devices_, true), "");
 }
 
 TEST_F(Recovery, UndoOfAWrongFolderSaysSo_AndMakesNothing) {

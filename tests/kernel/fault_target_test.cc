@@ -49,6 +49,26 @@ TEST_F(Target, RemovedGroupEndsEveryFault) {
   }
 }
 
+// By its name, on a host without systemd, wherever below the group it runs; systemd's units are in
+// tests/vm.
+TEST_F(Target, AGroupThatHoldsAProtectedServiceIsRefused) {
+  if (SystemdRuns()) GTEST_SKIP() << "systemd runs here and tells where services are (tests/vm)";
+  ASSERT_TRUE(injector_.Inject(Any("cpu.limit", "before", group_->path())).ok());
+  ASSERT_TRUE(injector_.Stop(Id("before")).ok());
+  const absl::StatusOr<pid_t> sshd = group_->Spawn([] {
+    prctl(PR_SET_NAME, "sshd");
+    return pause();
+  });
+  ASSERT_TRUE(sshd.ok()) << sshd.status();
+  while (Slurp(absl::StrCat("/proc/", *sshd, "/comm")) != "sshd\n") SleepMs(1);
+  const absl::Status refused = injector_.Inject(Any("cpu.limit", "after", group_->path())).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_TRUE(absl::StrContains(refused.message(),
+                                absl::StrCat("is the group of process ", *sshd, " (sshd)")))
+      << refused;
+  EXPECT_EQ(Digest(), before_);
+}
+
 // Without a link no packet passes: that is not the fault's doing, and the label must not say so.
 // The other end's going down is seen as well.
 TEST_F(Target, DeviceThatWentDownClosesTheFaultAsInterfered) {

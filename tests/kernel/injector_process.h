@@ -6,8 +6,10 @@
 
 #include <fcntl.h>
 #include <grpcpp/create_channel.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,12 +124,18 @@ class InjectorProcess {
     return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   }
 
-  // Ends it by `signal` and waits; its exit status, or 128 + the signal.
+  // Ends it by `signal` and waits; its exit status, or 128 + the signal. -1: it still runs after 20
+  // s, and is killed.
   int End(int signal) {
+    pollfd end{static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)), POLLIN, 0};
     kill(pid_, signal);
+    const bool ended = end.fd < 0 || poll(&end, 1, 20'000) == 1;
+    if (end.fd >= 0) close(end.fd);
+    if (!ended) kill(pid_, SIGKILL);
     int status = 0;
     waitpid(pid_, &status, 0);
     pid_ = -1;
+    if (!ended) return -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
 
@@ -187,8 +195,14 @@ class InjectorProcess {
     return words;
   }
 
+  // The one that was built; in a guest, which has only the packages', another.
+  static std::string Program() {
+    const char* const other = std::getenv("FAULTLINE_INJECTOR");
+    return other == nullptr ? FAULTLINE_INJECTOR : other;
+  }
+
   pid_t Spawn(std::vector<std::string> words) {
-    words.insert(words.begin(), FAULTLINE_INJECTOR);
+    words.insert(words.begin(), Program());
     std::vector<char*> argv;
     argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());

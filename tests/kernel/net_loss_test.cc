@@ -33,7 +33,6 @@ class NetLoss : public NetTest {
     spec.seed = 42;
     spec.devices = {TestNetwork::kHereDevice};
     spec.deadline_ns = BootNs() + kMinute;
-    spec.bpffs = bpffs_.path();
     return spec;
   }
   LossSpec Inbound(std::uint32_t ppm) const {
@@ -48,15 +47,20 @@ class NetLoss : public NetTest {
   }
 
   // The dose outlives its owner, and is no more and no less than what did not arrive.
-  static void ExpectLedger(const v1::Change& change, std::int64_t lost) {
-    const Evidence left = RecoverNet(change).value()->Measure();
+  void ExpectLedger(const v1::Change& change, std::int64_t lost) {
+    const Evidence left = RecoverNet(Net(), change).value()->Measure();
     EXPECT_EQ(left.missing, "");
     ASSERT_FALSE(left.dose.empty());
     EXPECT_EQ(left.dose.front().value(), lost);
     EXPECT_GT(left.first_touch_ns, 0);
   }
 
+  NetKernel Net() const override { return ledgers_.Get(); }
+  const std::string& bpffs() const { return bpffs_.path(); }
+
+ private:
   const TestBpffs bpffs_;
+  mutable RealNet ledgers_{bpffs_.path()};
 };
 
 // The numbers of 0..count-1 that the seed's draws let pass.
@@ -81,7 +85,7 @@ TEST_F(NetLoss, Inbound_LosesExactlyTheDatagramsThatTheSeedDraws) {
   const int to_target = UdpSender(nullptr, true, TestNetwork::kHere, target.port);
   const int to_other = UdpSender(nullptr, true, TestNetwork::kHere, other.port);
   constexpr std::uint32_t kPpm = 50'000;
-  absl::StatusOr<Levers> levers = MakeLoss(Inbound(kPpm));
+  absl::StatusOr<Levers> levers = MakeLoss(Net(), Inbound(kPpm));
   ASSERT_EQ(levers.status(), absl::OkStatus());
   ASSERT_EQ(levers->size(), 1U);
   const std::int64_t before = BootNs();
@@ -115,7 +119,7 @@ TEST_F(NetLoss, Inbound_LosesExactlyTheDatagramsThatTheSeedDraws) {
 TEST_F(NetLoss, ZeroPercent_AttachesAndLosesNothing) {
   const Receiver target = UdpReceiver(group_.get(), false);
   const int sender = UdpSender(nullptr, true, TestNetwork::kHere, target.port);
-  absl::StatusOr<Levers> levers = MakeLoss(Inbound(0));
+  absl::StatusOr<Levers> levers = MakeLoss(Net(), Inbound(0));
   ASSERT_EQ(levers.status(), absl::OkStatus());
   ApplyAll(*levers);
   EXPECT_EQ(SendNumbered(sender, kDatagrams), 0);
@@ -164,7 +168,7 @@ TEST_F(NetLoss, Filters_ChooseThePackets) {
     SCOPED_TRACE(each.name);
     LossSpec spec = Inbound(1'000'000);
     spec.peers = {each.filter};
-    absl::StatusOr<Levers> levers = MakeLoss(spec);
+    absl::StatusOr<Levers> levers = MakeLoss(Net(), spec);
     ASSERT_EQ(levers.status(), absl::OkStatus());
     ApplyAll(*levers);
     EXPECT_EQ(SendNumbered(to_first, 100), 0);
@@ -195,11 +199,69 @@ TEST_F(NetLoss, Filters_ReadIpv6) {
   for (const bool meets : {true, false}) {
     LossSpec spec = Inbound(1'000'000);
     spec.peers = {Peer(meets ? "fd77::/16" : "fd78::/16", ntohs(here.sin6_port), 0, "udp")};
-    absl::StatusOr<Levers> levers = MakeLoss(spec);
+    absl::StatusOr<Levers> levers = MakeLoss(Net(), spec);
     ASSERT_EQ(levers.status(), absl::OkStatus());
     ApplyAll(*levers);
     EXPECT_EQ(SendNumbered(sender, 100), 0);
     EXPECT_EQ(ReceiveNumbers(receiver, 50).size(), meets ? 0U : 100U);
+    RestoreAll(*levers);
+  }
+}
+
+// All is to be lost, and what is exempt passes: of a peer, of a port, and of TCP's management port
+// whichever side has it.
+TEST_F(NetLoss, Exempt_WinsOverEveryFilter) {
+  const Receiver first = UdpReceiver(group_.get(), false);
+  const Receiver second = UdpReceiver(group_.get(), false);
+  const int to_first = UdpSender(nullptr, true, TestNetwork::kHere, first.port);
+  const int to_second = UdpSender(nullptr, true, TestNetwork::kHere, second.port);
+  const FilterCase cases[] = {
+      {"peer", Peer(TestNetwork::kThere, 0, 0, ""), true, true},
+      {"network", Peer("10.77.0.0/16", 0, 0, ""), true, true},
+      {"another peer", Peer("10.77.0.3", 0, 0, ""), false, false},
+      {"peer and port", Peer(TestNetwork::kThere, first.port, first.port, ""), true, false},
+      {"port of TCP", Peer("", first.port, first.port, "tcp"), false, false},
+  };
+  for (const bool filtered : {false, true}) {
+    for (const FilterCase& each : cases) {
+      SCOPED_TRACE(each.name);
+      LossSpec spec = Inbound(1'000'000);
+      if (filtered) spec.peers = {Peer("10.77.0.0/16", 0, 0, "")};
+      spec.exempt = {Peer("192.0.2.1", 0, 0, ""), each.filter};
+      absl::StatusOr<Levers> levers = MakeLoss(Net(), spec);
+      ASSERT_EQ(levers.status(), absl::OkStatus());
+      ApplyAll(*levers);
+      EXPECT_EQ(SendNumbered(to_first, 100), 0);
+      EXPECT_EQ(SendNumbered(to_second, 100), 0);
+      EXPECT_EQ(ReceiveNumbers(first.fd, 20).size(), each.meets_first ? 100U : 0U);
+      EXPECT_EQ(ReceiveNumbers(second.fd, 20).size(), each.meets_second ? 100U : 0U);
+      // What passed for that reason is no part of what the fault drew for.
+      EXPECT_EQ(DoseOf(*levers, "packets_passed"), 0);
+      EXPECT_EQ(DoseOf(*levers, "packets_dropped"),
+                200 - 100 * (each.meets_first ? 1 : 0) - 100 * (each.meets_second ? 1 : 0));
+      RestoreAll(*levers);
+    }
+  }
+}
+
+TEST_F(NetLoss, ExemptPortOfTcp_ConnectsThroughAPartition) {
+  const Receiver managed = TcpListener(true);
+  const Receiver other = TcpListener(true);
+  for (const bool inbound : {true, false}) {
+    SCOPED_TRACE(inbound ? "in" : "out");
+    LossSpec spec = inbound ? Inbound(1'000'000) : Outbound(1'000'000);
+    spec.exempt = {Peer("", managed.port, managed.port, "tcp")};
+    absl::StatusOr<Levers> levers = MakeLoss(Net(), spec);
+    if (absl::IsUnimplemented(levers.status())) continue;
+    ASSERT_EQ(levers.status(), absl::OkStatus());
+    ApplyAll(*levers);
+    for (const Receiver& to : {managed, other}) {
+      const int fd = Socket(group_.get(), AF_INET, SOCK_STREAM | SOCK_NONBLOCK);
+      EXPECT_NE(TestNetwork::Connect(fd, TestNetwork::kThere, to.port), 0);
+      pollfd wait{fd, POLLOUT, 0};
+      EXPECT_EQ(poll(&wait, 1, 300), to.port == managed.port ? 1 : 0);
+    }
+    EXPECT_GT(DoseOf(*levers, "packets_dropped"), 0);
     RestoreAll(*levers);
   }
 }
@@ -209,7 +271,7 @@ TEST_F(NetLoss, Deadline_IsKeptByTheProgramItself) {
   const int sender = UdpSender(nullptr, true, TestNetwork::kHere, target.port);
   LossSpec spec = Inbound(1'000'000);
   spec.deadline_ns = BootNs() + 300 * kNsPerMs;
-  absl::StatusOr<Levers> levers = MakeLoss(spec);
+  absl::StatusOr<Levers> levers = MakeLoss(Net(), spec);
   ASSERT_EQ(levers.status(), absl::OkStatus());
   ApplyAll(*levers);
   EXPECT_EQ(SendNumbered(sender, 100), 0);
@@ -224,13 +286,13 @@ TEST_F(NetLoss, Deadline_IsKeptByTheProgramItself) {
 }
 
 TEST_F(NetLoss, Residue_SeesALinkThatIsStillThere) {
-  absl::StatusOr<Levers> levers = MakeLoss(Inbound(0));
+  absl::StatusOr<Levers> levers = MakeLoss(Net(), Inbound(0));
   ASSERT_EQ(levers.status(), absl::OkStatus());
   EXPECT_EQ(levers->front()->Residue(), absl::OkStatus());
   EXPECT_EQ(levers->front()->Verify().code(), absl::StatusCode::kAborted);
   ApplyAll(*levers);
   EXPECT_EQ(levers->front()->Residue().code(), absl::StatusCode::kInternal);
-  LeverOr recovered = RecoverNet(levers->front()->change());
+  LeverOr recovered = RecoverNet(Net(), levers->front()->change());
   ASSERT_EQ(recovered.status(), absl::OkStatus());
   EXPECT_EQ((*recovered)->Residue().code(), absl::StatusCode::kInternal);
   RestoreAll(*levers);
@@ -242,16 +304,16 @@ TEST_F(NetLoss, Residue_SeesALinkThatIsStillThere) {
 TEST_F(NetLoss, Refuses_WhatHasNoSocketsOfItsOwn) {
   LossSpec spec = Inbound(1000);
   spec.cgroup = "/";
-  EXPECT_EQ(MakeLoss(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(MakeLoss(Net(), spec).status().code(), absl::StatusCode::kInvalidArgument);
   spec.cgroup = "/faultline-test-does-not-exist";
-  EXPECT_EQ(MakeLoss(spec).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(MakeLoss(Net(), spec).status().code(), absl::StatusCode::kNotFound);
   spec = Inbound(1'000'001);
-  EXPECT_EQ(MakeLoss(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(MakeLoss(Net(), spec).status().code(), absl::StatusCode::kInvalidArgument);
   spec = Spec(1000);
-  EXPECT_EQ(MakeLoss(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(MakeLoss(Net(), spec).status().code(), absl::StatusCode::kInvalidArgument);
   spec = Outbound(1000);
   spec.devices = {"nosuchdevice"};
-  EXPECT_EQ(MakeLoss(spec).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(MakeLoss(Net(), spec).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(NetLoss, Refuses_AGroupThatOnlyV1Has) {
@@ -264,7 +326,7 @@ TEST_F(NetLoss, Refuses_AGroupThatOnlyV1Has) {
   spec.cgroup = group_->path() + "-v1";
   const std::string dir = CgroupTree::Directory(*v1_hierarchy, spec.cgroup);
   ASSERT_EQ(mkdir(dir.c_str(), 0755), 0);
-  EXPECT_EQ(MakeLoss(spec).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(MakeLoss(Net(), spec).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(rmdir(dir.c_str()), 0);
 }
 
@@ -274,7 +336,7 @@ TEST_F(NetLoss, OwnerKilled_EndsInboundLossAtOnce) {
   std::mt19937 random(7);
   std::int64_t slowest_ns = 0;
   for (int round = 0; round < 20; ++round) {
-    const Owner owner = StartOwner([&] { return MakeLoss(Inbound(1'000'000)); });
+    const Owner owner = StartOwner([&] { return MakeLoss(Net(), Inbound(1'000'000)); });
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
     ASSERT_EQ(SendNumbered(sender, 10), 0);
     ASSERT_EQ(ReceiveNumbers(target.fd, 5).size(), 0U);
@@ -293,30 +355,44 @@ TEST_F(NetLoss, OwnerKilled_EndsInboundLossAtOnce) {
     ExpectLedger(owner.changes.front(), lost);
     Recover(owner.changes);
     const Hook hook{Hook::Kind::kCgroupIngress, group_->path(), "", ""};
-    EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
+    EXPECT_EQ(Net().programs->Attached(hook).value().size(), 0U);
     ReceiveNumbers(target.fd, 1);
   }
   std::printf("slowest end after SIGKILL: %.2f ms\n", static_cast<double>(slowest_ns) / 1e6);
 }
 
+struct Way {
+  const char* name;
+  OutboundWay way;
+  // By tcx: the device keeps a link.
+  bool held = false;
+};
+std::ostream& operator<<(std::ostream& out, const Way& way) { return out << way.name; }
+
 // Outbound, by each of the two ways.
-class NetLossOutbound : public NetLoss, public testing::WithParamInterface<OutboundWay> {
+class NetLossOutbound : public NetLoss, public testing::WithParamInterface<Way> {
  protected:
   void SetUp() override {
     NetLoss::SetUp();
     if (IsSkipped()) return;
-    if (GetParam() == OutboundWay::kPlane) {
-      absl::StatusOr<v1::Change> plane = SetUpPlane(TestNetwork::kHereDevice);
+    if (GetParam().way == OutboundWay::kPlane) {
+      absl::StatusOr<v1::Change> plane = SetUpPlane(Net(), {TestNetwork::kHereDevice});
       if (absl::IsUnimplemented(plane.status())) GTEST_SKIP() << plane.status();
       ASSERT_TRUE(plane.ok()) << plane.status();
     } else {
-      const absl::Status tcx = HoldTcx();
+      const absl::Status tcx = Hold(Net());
       if (absl::IsUnimplemented(tcx)) GTEST_SKIP() << tcx;
       ASSERT_TRUE(tcx.ok()) << tcx;
     }
   }
 
-  absl::StatusOr<Levers> Make(const LossSpec& spec) const { return MakeLossBy(GetParam(), spec); }
+  static absl::Status Hold(const NetKernel& net) {
+    return net.programs->HoldTcx(GetParam().held ? TestNetwork::kHereDevice : "lo");
+  }
+
+  absl::StatusOr<Levers> Make(const LossSpec& spec) const {
+    return MakeLossBy(Net(), GetParam().way, spec);
+  }
 
   // Sends `bytes` from a socket of the target to a reader in the other namespace; true if all
   // arrived.
@@ -463,7 +539,14 @@ TEST_P(NetLossOutbound, OwnerKilled_EndsLossAtOnce) {
   std::mt19937 random(8);
   std::int64_t slowest_ns = 0;
   for (int round = 0; round < 20; ++round) {
-    const Owner owner = StartOwner([&] { return Make(Outbound(1'000'000)); });
+    // With links of its own: those of the test, which it has a copy of, outlive it.
+    RealNet own(bpffs());
+    const Owner owner = StartOwner([&]() -> absl::StatusOr<Levers> {
+      const absl::Status ready =
+          GetParam().way == OutboundWay::kTcx ? Hold(own.Get()) : absl::OkStatus();
+      if (!ready.ok()) return ready;
+      return MakeLossBy(own.Get(), GetParam().way, Outbound(1'000'000));
+    });
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
     ASSERT_EQ(SendNumbered(target, 10), 0);
     ASSERT_EQ(ReceiveNumbers(receiver.fd, 5).size(), 0U);
@@ -481,20 +564,75 @@ TEST_P(NetLossOutbound, OwnerKilled_EndsLossAtOnce) {
     lost -= static_cast<std::int64_t>(ReceiveNumbers(receiver.fd, 5).size());
     ExpectLedger(owner.changes.front(), lost);
     Recover(owner.changes);
-    const bool tcx = GetParam() == OutboundWay::kTcx;
+    const bool tcx = GetParam().way == OutboundWay::kTcx;
     const Hook hook{tcx ? Hook::Kind::kTcxEgress : Hook::Kind::kCgroupEgress,
                     tcx ? TestNetwork::kHereDevice : group_->path(), "", ""};
-    EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
+    EXPECT_EQ(Net().programs->Attached(hook).value().size(), GetParam().held ? 1U : 0U);
     ReceiveNumbers(receiver.fd, 1);
   }
   std::printf("slowest end after SIGKILL: %.2f ms\n", static_cast<double>(slowest_ns) / 1e6);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, NetLossOutbound,
-                         testing::Values(OutboundWay::kTcx, OutboundWay::kPlane),
-                         [](const testing::TestParamInfo<OutboundWay>& each) {
-                           return each.param == OutboundWay::kTcx ? "Tcx" : "Plane";
-                         });
+                         testing::Values(Way{"Tcx", OutboundWay::kTcx},
+                                         Way{"HeldTcx", OutboundWay::kTcx, true},
+                                         Way{"Plane", OutboundWay::kPlane}),
+                         [](const testing::TestParamInfo<Way>& each) { return each.param.name; });
+
+class HeldDevice : public NetLoss {
+ protected:
+  void SetUp() override {
+    NetLoss::SetUp();
+    if (IsSkipped()) return;
+    const absl::Status held = Hold();
+    if (absl::IsUnimplemented(held)) GTEST_SKIP() << held;
+    ASSERT_EQ(held, absl::OkStatus());
+  }
+  absl::Status Hold() const { return Net().programs->HoldTcx(TestNetwork::kHereDevice); }
+  std::set<std::uint32_t> Attached() const {
+    const Hook hook{Hook::Kind::kTcxEgress, TestNetwork::kHereDevice, "", ""};
+    const std::vector<std::uint32_t> ids = Net().programs->Attached(hook).value();
+    return {ids.begin(), ids.end()};
+  }
+};
+
+TEST_F(HeldDevice, ItsLinkServesOneFaultAtATime) {
+  const std::set<std::uint32_t> idle = Attached();
+  ASSERT_EQ(idle.size(), 1U);
+  absl::StatusOr<Levers> first = MakeLossBy(Net(), OutboundWay::kTcx, Outbound(1'000'000));
+  absl::StatusOr<Levers> second = MakeLossBy(Net(), OutboundWay::kTcx, Outbound(1'000'000));
+  ASSERT_EQ(first.status(), absl::OkStatus());
+  ASSERT_EQ(second.status(), absl::OkStatus());
+  ApplyAll(*first);
+  const std::set<std::uint32_t> one = Attached();
+  EXPECT_EQ(one.size(), 1U);
+  EXPECT_NE(one, idle);
+  ApplyAll(*second);
+  EXPECT_EQ(Attached().size(), 2U);
+  EXPECT_EQ(Hold(), absl::OkStatus());
+  // The one that it serves ends first; the next takes its place.
+  RestoreAll(*first);
+  EXPECT_EQ(Attached().count(*idle.begin()), 1U);
+  EXPECT_EQ(Attached().size(), 2U);
+  EXPECT_EQ(second->front()->Verify(), absl::OkStatus());
+  RestoreAll(*second);
+  EXPECT_EQ(Attached(), idle);
+}
+
+TEST_F(HeldDevice, ThatWentAndCameAgainIsHeldAnew) {
+  absl::StatusOr<Levers> levers = MakeLossBy(Net(), OutboundWay::kTcx, Outbound(1'000'000));
+  ASSERT_EQ(levers.status(), absl::OkStatus());
+  ApplyAll(*levers);
+  ASSERT_EQ(TestNetwork::Remove(TestNetwork::kHereDevice), absl::OkStatus());
+  ASSERT_EQ(network_->AddPair(TestNetwork::kHereDevice, TestNetwork::kThereDevice),
+            absl::OkStatus());
+  EXPECT_EQ(Attached().size(), 0U);
+  EXPECT_FALSE(levers->front()->Verify().ok());
+  RestoreAll(*levers);
+  EXPECT_EQ(Hold(), absl::OkStatus());
+  EXPECT_EQ(Hold(), absl::OkStatus());
+  EXPECT_EQ(Attached().size(), 1U);
+}
 
 }  // namespace
 }  // namespace faultline

@@ -26,7 +26,7 @@ class NetRate : public NetTest {
     NetTest::SetUp();
     if (IsSkipped()) return;
     // That no plane is there yet is no reason: these tests make one.
-    const absl::Status status = ProbeNet("rate");
+    const absl::Status status = ProbeNet(Net(), "rate");
     if (absl::IsUnimplemented(status)) GTEST_SKIP() << status.message();
     ASSERT_TRUE(status.ok() || absl::IsFailedPrecondition(status)) << status;
   }
@@ -41,23 +41,10 @@ class NetRate : public NetTest {
     return spec;
   }
 
-  static std::vector<HtbClass> Classes() {
-    std::unique_ptr<Netlink> netlink = Netlink::Open().value();
-    const NetDevice device = netlink->Device(TestNetwork::kHereDevice).value();
-    return netlink->Classes(device.index).value();
-  }
   static Qdisc Root() {
     std::unique_ptr<Netlink> netlink = Netlink::Open().value();
     return netlink->Root(netlink->Device(TestNetwork::kHereDevice).value().index).value();
   }
-  static int FaultClasses() {
-    int count = 0;
-    for (const HtbClass& one : Classes()) {
-      if (one.handle >= FAULT_FIRST_CLASS && one.handle <= FAULT_LAST_CLASS) ++count;
-    }
-    return count;
-  }
-
   // Blasts datagrams of `payload` bytes for `ms` and returns the bytes on the wire, headers
   // included, that arrived between the first and the last arrival, per second.
   double MeasureUdp(int sender, int receiver, size_t payload, int ms) {
@@ -93,24 +80,24 @@ class NetRate : public NetTest {
 TEST_F(NetRate, Plane_ComesAndGoesExactly) {
   const Qdisc before = Root();
   ASSERT_EQ(before.kind, "noqueue");
-  absl::StatusOr<v1::Change> change = SetUpPlane(TestNetwork::kHereDevice);
+  absl::StatusOr<v1::Change> change = SetUpPlane(Net(), {TestNetwork::kHereDevice});
   ASSERT_EQ(change.status(), absl::OkStatus());
   EXPECT_EQ(change->before(), "noqueue");
   EXPECT_EQ(Root().kind, "htb");
   EXPECT_EQ(Root().handle, FAULT_PLANE_HANDLE);
   const size_t classes = Classes().size();
   // Again: recognised, nothing doubled.
-  change = SetUpPlane(TestNetwork::kHereDevice);
+  change = SetUpPlane(Net(), {TestNetwork::kHereDevice});
   ASSERT_EQ(change.status(), absl::OkStatus());
   EXPECT_EQ(Classes().size(), classes);
-  LeverOr lever = RecoverNet(*change);
+  LeverOr lever = RecoverNet(Net(), *change);
   ASSERT_EQ(lever.status(), absl::OkStatus());
   EXPECT_EQ((*lever)->Residue().code(), absl::StatusCode::kInternal);
   EXPECT_EQ((*lever)->Restore(), absl::OkStatus());
   EXPECT_EQ((*lever)->Residue(), absl::OkStatus());
   EXPECT_EQ(Root().kind, before.kind);
   EXPECT_EQ(Root().handle, before.handle);
-  EXPECT_EQ(RemovePlane(TestNetwork::kHereDevice), absl::OkStatus());
+  EXPECT_EQ(RemovePlane(Net(), TestNetwork::kHereDevice), absl::OkStatus());
 }
 
 // Asked by everybody who lists what this host can do.
@@ -118,7 +105,7 @@ TEST_F(NetRate, Probe_ChangesNothing) {
   std::unique_ptr<Netlink> netlink = Netlink::Open().value();
   const std::vector<NetDevice> devices = netlink->Devices().value();
   for (const char* kind : {"rate", "loss", "loss.outbound", "rate"}) {
-    (void)ProbeNet(kind);
+    (void)ProbeNet(Net(), kind);
     for (const NetDevice& device : devices) {
       const Qdisc root = netlink->Root(device.index).value();
       EXPECT_EQ(root.kind, "noqueue") << device.name << " after probing " << kind;
@@ -133,22 +120,23 @@ TEST_F(NetRate, Plane_LeavesAForeignRootAlone) {
   const NetDevice device = netlink->Device(TestNetwork::kHereDevice).value();
   constexpr std::uint32_t kForeign = 0x10000;
   ASSERT_EQ(netlink->AddHtbRoot(device, kForeign, 0), absl::OkStatus());
-  EXPECT_EQ(SetUpPlane(device.name).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(MakeRate(Spec(kMbit)).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(RemovePlane(device.name), absl::OkStatus());
+  EXPECT_EQ(SetUpPlane(Net(), {device.name}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(MakeRate(Net(), Spec(kMbit)).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(RemovePlane(Net(), device.name), absl::OkStatus());
   EXPECT_EQ(Root().handle, kForeign);
-  EXPECT_EQ(SetUpPlane("nosuchdevice").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(SetUpPlane(Net(), {"nosuchdevice"}).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(NetRate, Refuses_ADeviceWithoutPlaneAndTheRoot) {
-  EXPECT_EQ(MakeRate(Spec(kMbit)).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(MakeRate(Net(), Spec(kMbit)).status().code(), absl::StatusCode::kFailedPrecondition);
   RateSpec spec = Spec(kMbit);
   spec.cgroup = "/";
-  EXPECT_EQ(MakeRate(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(MakeRate(Net(), spec).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(NetRate, Rate_IsWhatTheTargetGets) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
   const Receiver receiver = UdpReceiver(nullptr, true);
   const int target = UdpSender(group_.get(), false, TestNetwork::kThere, receiver.port);
   const double capacity = 8 * MeasureUdp(target, receiver.fd, 1000, 300);
@@ -161,7 +149,7 @@ TEST_F(NetRate, Rate_IsWhatTheTargetGets) {
                   capacity / kMbit);
       continue;
     }
-    absl::StatusOr<Levers> levers = MakeRate(Spec(rate));
+    absl::StatusOr<Levers> levers = MakeRate(Net(), Spec(rate));
     ASSERT_EQ(levers.status(), absl::OkStatus());
     ASSERT_EQ(levers->size(), 2U);
     const std::int64_t before = BootNs();
@@ -186,8 +174,38 @@ TEST_F(NetRate, Rate_IsWhatTheTargetGets) {
   }
 }
 
+// Packets are steered in a pulse and not between two.
+TEST_F(NetRate, Pulse_SteersOnlyWhileItIsOn) {
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
+  const Receiver receiver = UdpReceiver(nullptr, true);
+  const int target = UdpSender(group_.get(), false, TestNetwork::kThere, receiver.port);
+  RateSpec spec = Spec(100 * kMbit);
+  spec.shape = {.on_ns = 60 * kNsPerMs, .off_ns = 40 * kNsPerMs};
+  spec.start_ns = BootNs();
+  absl::StatusOr<Levers> levers = MakeRate(Net(), spec);
+  ASSERT_EQ(levers.status(), absl::OkStatus());
+  ApplyAll(*levers);
+  std::int64_t steered = 0;
+  std::int64_t over_an_edge = 0;
+  std::int64_t sent = 0;
+  while (BootNs() < spec.start_ns + 500 * kNsPerMs) {
+    const double before = spec.shape.Level(BootNs() - spec.start_ns);
+    EXPECT_EQ(SendNumbered(target, 1), 0);
+    const double after = spec.shape.Level(BootNs() - spec.start_ns);
+    ++sent;
+    if (before != after) ++over_an_edge;
+    if (before == 1 && after == 1) ++steered;
+  }
+  EXPECT_GT(steered, 10);
+  EXPECT_GT(sent - steered, over_an_edge + 10);
+  EXPECT_GE(DoseOf(*levers, "packets_steered"), steered);
+  EXPECT_LE(DoseOf(*levers, "packets_steered"), steered + over_an_edge);
+  EXPECT_EQ(static_cast<std::int64_t>(ReceiveNumbers(receiver.fd).size()), sent);
+  RestoreAll(*levers);
+}
+
 TEST_F(NetRate, Tcp_GetsTheRateWithoutLoss) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
   const Receiver listener = TcpListener(true);
   const int fd = Socket(group_.get(), AF_INET, SOCK_STREAM);
   ASSERT_EQ(TestNetwork::Connect(fd, TestNetwork::kThere, listener.port), 0);
@@ -197,7 +215,7 @@ TEST_F(NetRate, Tcp_GetsTheRateWithoutLoss) {
   const int udp = UdpSender(nullptr, false, TestNetwork::kThere, receiver.port);
   // Well below what this machine sends unshaped, emulated ones included.
   const double rate = std::min(50 * kMbit, 8 * MeasureUdp(udp, receiver.fd, 1000, 300) / 5);
-  absl::StatusOr<Levers> levers = MakeRate(Spec(rate));
+  absl::StatusOr<Levers> levers = MakeRate(Net(), Spec(rate));
   ASSERT_EQ(levers.status(), absl::OkStatus());
   ApplyAll(*levers);
   std::atomic<bool> stop = false;
@@ -237,11 +255,11 @@ TEST_F(NetRate, Tcp_GetsTheRateWithoutLoss) {
 }
 
 TEST_F(NetRate, End_LosesNothingThatWaited) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
   const Receiver receiver = UdpReceiver(nullptr, true);
   const int target = UdpSender(group_.get(), false, TestNetwork::kThere, receiver.port);
   for (int round = 0; round < 10; ++round) {
-    absl::StatusOr<Levers> levers = MakeRate(Spec(0.1 * kMbit));
+    absl::StatusOr<Levers> levers = MakeRate(Net(), Spec(0.1 * kMbit));
     ASSERT_EQ(levers.status(), absl::OkStatus());
     ApplyAll(*levers);
     // 200 small datagrams are less than the queue and far more than 100 kbit/s carries meanwhile.
@@ -258,7 +276,7 @@ TEST_F(NetRate, End_LosesNothingThatWaited) {
 }
 
 TEST_F(NetRate, Filters_ChooseThePackets) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
   const Receiver slow = UdpReceiver(nullptr, true);
   const Receiver fast = UdpReceiver(nullptr, true);
   const int to_slow = UdpSender(group_.get(), false, TestNetwork::kThere, slow.port);
@@ -266,7 +284,7 @@ TEST_F(NetRate, Filters_ChooseThePackets) {
   RateSpec spec = Spec(0.1 * kMbit);
   spec.peers.emplace_back();
   spec.peers.back().set_port_first(slow.port);
-  absl::StatusOr<Levers> levers = MakeRate(spec);
+  absl::StatusOr<Levers> levers = MakeRate(Net(), spec);
   ASSERT_EQ(levers.status(), absl::OkStatus());
   ApplyAll(*levers);
   EXPECT_EQ(SendNumbered(to_slow, 300), 0);
@@ -276,13 +294,33 @@ TEST_F(NetRate, Filters_ChooseThePackets) {
   RestoreAll(*levers);
 }
 
+TEST_F(NetRate, Exempt_IsNotSteered) {
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
+  const Receiver slow = UdpReceiver(nullptr, true);
+  const Receiver spared = UdpReceiver(nullptr, true);
+  const int to_slow = UdpSender(group_.get(), false, TestNetwork::kThere, slow.port);
+  const int to_spared = UdpSender(group_.get(), false, TestNetwork::kThere, spared.port);
+  RateSpec spec = Spec(0.1 * kMbit);
+  spec.exempt.emplace_back();
+  spec.exempt.back().set_cidr(TestNetwork::kThere);
+  spec.exempt.back().set_port_first(spared.port);
+  absl::StatusOr<Levers> levers = MakeRate(Net(), spec);
+  ASSERT_EQ(levers.status(), absl::OkStatus());
+  ApplyAll(*levers);
+  EXPECT_EQ(SendNumbered(to_slow, 300), 0);
+  EXPECT_EQ(SendNumbered(to_spared, 300), 0);
+  EXPECT_EQ(ReceiveNumbers(spared.fd, 20).size(), 300U);
+  EXPECT_EQ(DoseOf(*levers, "packets_steered"), 300);
+  RestoreAll(*levers);
+}
+
 TEST_F(NetRate, Deadline_IsKeptByTheProgramItself) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
   const Receiver receiver = UdpReceiver(nullptr, true);
   const int target = UdpSender(group_.get(), false, TestNetwork::kThere, receiver.port);
   RateSpec spec = Spec(8000);
   spec.deadline_ns = BootNs() + 200 * kNsPerMs;
-  absl::StatusOr<Levers> levers = MakeRate(spec);
+  absl::StatusOr<Levers> levers = MakeRate(Net(), spec);
   ASSERT_EQ(levers.status(), absl::OkStatus());
   ApplyAll(*levers);
   SleepMs(300);
@@ -292,9 +330,42 @@ TEST_F(NetRate, Deadline_IsKeptByTheProgramItself) {
   RestoreAll(*levers);
 }
 
+// What a delay needs at its end; a rate's class does, as every kernel has it.
+TEST_F(NetRate, Program_GoesOnPastItsDeadlineWhileItIsToldTo) {
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
+  const Receiver receiver = UdpReceiver(nullptr, true);
+  const int target = UdpSender(group_.get(), false, TestNetwork::kThere, receiver.port);
+  ProgramSpec spec;
+  spec.name = "steer";
+  spec.rule.ifindex = if_nametoindex(TestNetwork::kHereDevice);
+  // No class of the plane, so that it is only counted.
+  spec.rule.priority = 0;
+  spec.rule.deadline_ns = static_cast<std::uint64_t>(BootNs() + kNsPerSecond);
+  spec.hook = {Hook::Kind::kCgroupEgress, group_->path(), "steering on here",
+               TestNetwork::kHereDevice};
+  absl::StatusOr<std::unique_ptr<Program>> program = Net().programs->Load(spec);
+  ASSERT_EQ(program.status(), absl::OkStatus());
+  ASSERT_EQ((*program)->Attach(), absl::OkStatus());
+  const auto steered = [&](int count) {
+    const std::uint64_t before = (*program)->Read().value().hit_packets;
+    EXPECT_EQ(SendNumbered(target, count), 0);
+    return (*program)->Read().value().hit_packets - before;
+  };
+  EXPECT_EQ(steered(50), 50U);
+  ASSERT_EQ((*program)->GoOn(BootNs() + 2 * kNsPerSecond), absl::OkStatus());
+  SleepMs(1'050);
+  EXPECT_EQ(steered(50), 50U) << "past its deadline";
+  SleepMs(1'050);
+  EXPECT_EQ(steered(50), 0U);
+  // Who let a packet go does not begin anew: the fault was over.
+  ASSERT_EQ((*program)->GoOn(BootNs() + kNsPerSecond), absl::OkStatus());
+  EXPECT_EQ(steered(50), 0U);
+  (*program)->Detach();
+}
+
 // An untargeted flow of some 5 kHz over 50 starts and ends.
 TEST_F(NetRate, Others_LoseNothingAtStartAndEnd) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
   const Receiver receiver = UdpReceiver(nullptr, true);
   const int other = UdpSender(nullptr, false, TestNetwork::kThere, receiver.port);
   const Receiver target_receiver = UdpReceiver(nullptr, true);
@@ -316,7 +387,7 @@ TEST_F(NetRate, Others_LoseNothingAtStartAndEnd) {
   });
   const std::int64_t before = BootNs();
   for (int round = 0; round < 50; ++round) {
-    absl::StatusOr<Levers> levers = MakeRate(Spec(1 * kMbit));
+    absl::StatusOr<Levers> levers = MakeRate(Net(), Spec(1 * kMbit));
     ASSERT_EQ(levers.status(), absl::OkStatus());
     ApplyAll(*levers);
     EXPECT_EQ(SendNumbered(target, 100), 0);
@@ -333,7 +404,7 @@ TEST_F(NetRate, Others_LoseNothingAtStartAndEnd) {
 }
 
 TEST_F(NetRate, OwnerKilled_PacketsPassAndRecoveryRemovesTheClass) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
   const Receiver receiver = UdpReceiver(nullptr, true);
   const int target = UdpSender(group_.get(), false, TestNetwork::kThere, receiver.port);
   const Receiver probe_receiver = UdpReceiver(nullptr, true);
@@ -343,7 +414,7 @@ TEST_F(NetRate, OwnerKilled_PacketsPassAndRecoveryRemovesTheClass) {
   for (int round = 0; round < 20; ++round) {
     // 8 kbit/s lets a burst of some 70 small datagrams pass; the others wait in the class until
     // recovery, and their socket with them. New packets of the target pass at once.
-    const Owner owner = StartOwner([&] { return MakeRate(Spec(8000)); });
+    const Owner owner = StartOwner([&] { return MakeRate(Net(), Spec(8000)); });
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
     ASSERT_EQ(SendNumbered(target, 200), 0);
     const size_t passed = ReceiveNumbers(receiver.fd, 10).size();
@@ -363,7 +434,7 @@ TEST_F(NetRate, OwnerKilled_PacketsPassAndRecoveryRemovesTheClass) {
     Recover(owner.changes);
     EXPECT_EQ(FaultClasses(), 0);
     const Hook hook{Hook::Kind::kCgroupEgress, group_->path(), "", ""};
-    EXPECT_EQ(LinkLever::AttachedPrograms(hook).value().size(), 0U);
+    EXPECT_EQ(Net().programs->Attached(hook).value().size(), 0U);
     EXPECT_EQ(passed + ReceiveNumbers(receiver.fd, 5).size(), 200U);
     ReceiveNumbers(probe_receiver.fd, 1);
   }
@@ -371,11 +442,11 @@ TEST_F(NetRate, OwnerKilled_PacketsPassAndRecoveryRemovesTheClass) {
 }
 
 TEST_F(NetRate, Interference_IsNoticed) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
-  absl::StatusOr<Levers> levers = MakeRate(Spec(kMbit));
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
+  absl::StatusOr<Levers> levers = MakeRate(Net(), Spec(kMbit));
   ASSERT_EQ(levers.status(), absl::OkStatus());
   ApplyAll(*levers);
-  ASSERT_EQ(RemovePlane(TestNetwork::kHereDevice), absl::OkStatus());
+  ASSERT_EQ(RemovePlane(Net(), TestNetwork::kHereDevice), absl::OkStatus());
   EXPECT_EQ(levers->front()->Verify().code(), absl::StatusCode::kAborted);
   RestoreAll(*levers);
   EXPECT_EQ(Root().kind, "noqueue");
@@ -383,9 +454,9 @@ TEST_F(NetRate, Interference_IsNoticed) {
 
 // Two faults that are planned before either is applied, and one class each.
 TEST_F(NetRate, TwoFaults_HaveTwoClasses) {
-  ASSERT_EQ(SetUpPlane(TestNetwork::kHereDevice).status(), absl::OkStatus());
-  absl::StatusOr<Levers> first = MakeRate(Spec(kMbit));
-  absl::StatusOr<Levers> second = MakeRate(Spec(2 * kMbit));
+  ASSERT_EQ(SetUpPlane(Net(), {TestNetwork::kHereDevice}).status(), absl::OkStatus());
+  absl::StatusOr<Levers> first = MakeRate(Net(), Spec(kMbit));
+  absl::StatusOr<Levers> second = MakeRate(Net(), Spec(2 * kMbit));
   ASSERT_EQ(first.status(), absl::OkStatus());
   ASSERT_EQ(second.status(), absl::OkStatus());
   ApplyAll(*first);

@@ -9,14 +9,19 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/clock.h"
+#include "bpf/fault.h"
 #include "injector/host/net.h"
+#include "injector/host/netlink.h"
+#include "injector/host/real_net.h"
 #include "tests/kernel/test_netns.h"
 
 namespace faultline {
@@ -54,6 +59,20 @@ class NetTest : public testing::Test {
 
   void TearDown() override {
     for (int fd : descriptors_) close(fd);
+  }
+
+  // Of the plane here, and those of them that a fault made.
+  static std::vector<HtbClass> Classes() {
+    std::unique_ptr<Netlink> netlink = Netlink::Open().value();
+    const NetDevice device = netlink->Device(TestNetwork::kHereDevice).value();
+    return netlink->Classes(device.index).value();
+  }
+  static int FaultClasses() {
+    int count = 0;
+    for (const HtbClass& one : Classes()) {
+      if (one.handle >= FAULT_FIRST_CLASS && one.handle <= FAULT_LAST_CLASS) ++count;
+    }
+    return count;
   }
 
   // A socket that is closed at the end of the test; `group` null = not the target's.
@@ -134,9 +153,18 @@ class NetTest : public testing::Test {
       ASSERT_EQ(lever->Verify(), absl::OkStatus());
     }
   }
+  // Again while it only takes its time, as the controller does.
+  static absl::Status Restore(Lever& lever) {
+    absl::Status status = lever.Restore();
+    while (!status.ok() && lever.wait_ns() > 0) {
+      std::this_thread::sleep_for(std::chrono::nanoseconds(lever.wait_ns()));
+      status = lever.Restore();
+    }
+    return status;
+  }
   static void RestoreAll(const Levers& levers) {
     for (auto lever = levers.rbegin(); lever != levers.rend(); ++lever) {
-      ASSERT_EQ((*lever)->Restore(), absl::OkStatus());
+      ASSERT_EQ(Restore(**lever), absl::OkStatus());
     }
     for (const std::unique_ptr<Lever>& lever : levers) {
       ASSERT_EQ(lever->Residue(), absl::OkStatus());
@@ -175,17 +203,20 @@ class NetTest : public testing::Test {
   }
 
   // What a successor does with the journal of a killed owner.
-  static void Recover(const std::vector<v1::Change>& changes) {
+  void Recover(const std::vector<v1::Change>& changes) {
     for (auto change = changes.rbegin(); change != changes.rend(); ++change) {
-      LeverOr lever = RecoverNet(*change);
+      LeverOr lever = RecoverNet(Net(), *change);
       ASSERT_EQ(lever.status(), absl::OkStatus());
-      EXPECT_EQ((*lever)->Restore(), absl::OkStatus());
+      EXPECT_EQ(Restore(**lever), absl::OkStatus());
       EXPECT_EQ((*lever)->Residue(), absl::OkStatus());
     }
   }
 
+  virtual NetKernel Net() const { return net_.Get(); }
+
   std::unique_ptr<TestNetwork> network_;
   std::unique_ptr<TestCgroup> group_;
+  mutable RealNet net_;
   std::vector<int> descriptors_;
 };
 

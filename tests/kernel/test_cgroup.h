@@ -34,6 +34,7 @@
 #include "base/cgroup_tree.h"
 #include "base/status.h"
 #include "bpf/metric.h"
+#include "tests/child.h"
 
 namespace faultline {
 
@@ -41,6 +42,13 @@ class TestCgroup {
  public:
   // FailedPrecondition or PermissionDenied: this host has no hierarchy, or we are not root.
   static absl::StatusOr<std::unique_ptr<TestCgroup>> Create(const std::string& name) {
+    // What tests that were killed left, once.
+    static const bool swept = [] {
+      RemoveLeftGroups("");
+      RemoveLeftFiles();
+      return true;
+    }();
+    static_cast<void>(swept);
     absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
     if (!tree.ok()) return tree.status();
     auto group = std::unique_ptr<TestCgroup>(

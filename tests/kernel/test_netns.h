@@ -50,10 +50,8 @@ class TestNetwork {
     network->there_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     if (network->there_ < 0 || unshare(CLONE_NEWNET) != 0) return ErrnoStatus(errno, "unshare");
     network->here_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    absl::Status status = network->AddPair(kHereDevice, kThereDevice);
-    if (status.ok()) status = BringUp(kHereDevice, kHere, "fd77::1");
-    if (!status.ok()) return status;
-    network->InThere([&] { status = BringUp(kThereDevice, kThere, "fd77::2"); });
+    absl::Status status =
+        network->AddLivePair({kHereDevice, kHere, "fd77::1"}, {kThereDevice, kThere, "fd77::2"});
     if (!status.ok()) return status;
     return network;
   }
@@ -111,6 +109,21 @@ class TestNetwork {
   static int Connect(int fd, const char* ip, std::uint16_t port) {
     const sockaddr_in address = Address(ip, port);
     return connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  }
+
+  // One end of a pair: its device and its addresses.
+  struct End {
+    const char* device;
+    const char* ipv4;
+    const char* ipv6;
+  };
+  // A pair that is up: `here` in the thread's namespace, `there` in the other one.
+  absl::Status AddLivePair(const End& here, const End& there) const {
+    absl::Status status = AddPair(here.device, there.device);
+    if (status.ok()) status = BringUp(here.device, here.ipv4, here.ipv6);
+    if (!status.ok()) return status;
+    InThere([&] { status = BringUp(there.device, there.ipv4, there.ipv6); });
+    return status;
   }
 
   // Another pair of devices: `here` in the thread's namespace, `there` in the other one; down.

@@ -71,7 +71,7 @@ void DeathTest::ExpectKillsAreUndone() {
   constexpr int kAtOnce = 15;
   const int kills = Long() ? 105 : 30;
   int done = 0;
-  // At a moment of the six Starts, and of these the ones at which not all were acked.
+  // At a moment of the eight Starts, and of these the ones at which not all were acked.
   int at_start = 0;
   int with_less = 0;
   double longest = 0;
@@ -80,7 +80,7 @@ void DeathTest::ExpectKillsAreUndone() {
     for (const auto& words :
          Faults(absl::StrCat("kills ", kAtOnce, " ", seed, " /root/digest"), "kill")) {
       ++(words.at(0) == "all" ? done : at_start);
-      if (words.at(2) != "6") ++with_less;
+      if (words.at(2) != "8") ++with_less;
       longest = std::max(longest, Number(words.at(3)));
     }
   }
@@ -89,7 +89,8 @@ void DeathTest::ExpectKillsAreUndone() {
   EXPECT_GE(with_less, at_start / 2);
   EXPECT_LE(longest, 5);
   std::printf(
-      "%d kills with six faults acked, %d while they were started, %d of them with less than six: "
+      "%d kills with eight faults acked, %d while they were started, %d of them with less than "
+      "eight: "
       "all as before after %.1f s at most\n",
       done, at_start, with_less, longest);
 }

@@ -4,12 +4,11 @@
 // where the command line would spend a second of an emulated processor on each; kills or freezes
 // the injector; and watches their effects by means of its own. What it reads is the kernel's.
 //
-//   guest_faults start SECONDS                   six faults on t1 to t6; ends when all are
-//   verified,
-//                                                with their ids
+//   guest_faults start SECONDS                   eight faults on t1 to t7; ends when all are
+//                                                verified, with their ids
 //   guest_faults closed REASON ID...             fails unless each of these faults has ended with a
 //                                                reason that begins with REASON, and none is active
-//   guest_faults kills COUNT SEED DIGEST         COUNT kills with six faults acked, and one for
+//   guest_faults kills COUNT SEED DIGEST         COUNT kills with eight faults acked, and one for
 //                                                every three at a moment of their start; per kill
 //                                                a line "kill all|start AFTER ACTIVE SECONDS":
 //                                                which of the two, when, in ms after the first
@@ -80,14 +79,16 @@ struct Order {
   std::map<std::string, std::string> parameters;
 };
 
-const std::vector<Order>& SixOrders() {
+const std::vector<Order>& EightOrders() {
   static const std::vector<Order> orders{
       {"sham", "sham", "cgroup:t1", {}},
       {"value", "cpu.limit", "cgroup:t2", {{"cpus", "0.3"}}},
       {"helper", "mem.leak", "cgroup:t3", {{"bytes", "8MiB"}, {"rate", "64MiB"}}},
       {"freezer", "process.pause", "cgroup:t4", {}},
       {"link", "net.loss", "cgroup:t5", {{"loss", "100%"}, {"direction", "in"}}},
-      {"plane", "net.rate", "cgroup:t6", {{"rate", "1Mbit"}, {"device", "d0"}}}};
+      {"plane", "net.rate", "cgroup:t6", {{"rate", "1Mbit"}, {"device", "d0"}}},
+      {"netem", "net.delay", "cgroup:t1", {{"delay", "50ms"}, {"device", "d0"}}},
+      {"memory", "mem.limit", "cgroup:t7", {{"bytes", "64MiB"}}}};
   return orders;
 }
 
@@ -159,11 +160,11 @@ class Injector {
 };
 
 // Their ids.
-std::vector<std::string> StartSix(double seconds) {
+std::vector<std::string> StartEight(double seconds) {
   Injector injector;
   injector.Connect();
   std::vector<std::string> ids;
-  for (const Order& order : SixOrders()) {
+  for (const Order& order : EightOrders()) {
     v1::FaultState state;
     const grpc::Status status = injector.Start(order, seconds, &state);
     if (!status.ok()) Give(absl::StrCat(order.type, ": ", status.error_message()));
@@ -218,7 +219,7 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
   std::atomic<int> acked = 0;
   const std::int64_t begin_ns = NowNs();
   std::thread starter([&] {
-    for (const Order& order : SixOrders()) {
+    for (const Order& order : EightOrders()) {
       v1::FaultState state;
       // From the kill on they fail.
       if (!injector.Start(order, 300, &state).ok()) return;
@@ -227,7 +228,7 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
   });
   if (all_acked) {
     starter.join();
-    if (acked != static_cast<int>(SixOrders().size())) Give("not every fault was taken");
+    if (acked != static_cast<int>(EightOrders().size())) Give("not every fault was taken");
   }
   SleepNs(all_acked ? after_ns : begin_ns + after_ns - NowNs());
   Injector::Signal(SIGKILL);
@@ -257,7 +258,7 @@ bool KillOnce(const std::string& script, const std::string& base, std::int64_t a
   return now == base && left == 0;
 }
 
-// Until nothing of the six faults is left.
+// Until nothing of the eight faults is left.
 void AwaitBase(const std::string& script, const std::string& base) {
   const std::int64_t give_up_ns = NowNs() + kPatienceNs;
   while (Digest(script) != base) {
@@ -268,19 +269,19 @@ void AwaitBase(const std::string& script, const std::string& base) {
 int Kills(int count, unsigned seed, const std::string& script) {
   const std::string base = Digest(script);
   std::mt19937 random(seed);
-  // Six Starts take a third of a second on an idle guest and many times that on a busy or a cold
+  // Eight Starts take half a second on an idle guest and many times that on a busy or a cold
   // one: two kills that do not count warm and measure them.
-  std::int64_t six_ns = 0;
+  std::int64_t eight_ns = 0;
   for (int i = 0; i < 2; ++i) {
     Injector().Connect();
     const std::int64_t begin_ns = NowNs();
-    StartSix(300);
-    six_ns = NowNs() - begin_ns;
-    if (Digest(script) == base) Give("the digest does not see six faults");
+    StartEight(300);
+    eight_ns = NowNs() - begin_ns;
+    if (Digest(script) == base) Give("the digest does not see eight faults");
     Injector::Signal(SIGKILL);
     AwaitBase(script, base);
   }
-  std::uniform_int_distribution<std::int64_t> after_ns(0, six_ns);
+  std::uniform_int_distribution<std::int64_t> after_ns(0, eight_ns);
   for (int i = 0; i < count; ++i) {
     if (i % 3 == 0 && !KillOnce(script, base, after_ns(random), false)) return 1;
     if (!KillOnce(script, base, after_ns(random), true)) return 1;
@@ -364,7 +365,7 @@ struct Watched {
 
 std::vector<Watched> MakeWatched(const Receiver& receiver, const std::int64_t* link_acked_ns) {
   std::vector<Watched> watched;
-  for (const Order& order : SixOrders()) {
+  for (const Order& order : EightOrders()) {
     const absl::string_view kind = order.kind;
     if (kind == "value") watched.push_back({order, [] { return QuotaIsOff("t2"); }});
     if (kind == "helper") watched.push_back({order, [] { return HasOneProcess("t3"); }});
@@ -426,7 +427,7 @@ void Trial(const std::string& mode, std::mt19937& random) {
 int Main(const std::vector<std::string>& words) {
   int count = 0;
   if (words.size() == 2 && words[0] == "start" && absl::SimpleAtoi(words[1], &count)) {
-    std::printf("%s\n", absl::StrJoin(StartSix(count), " ").c_str());
+    std::printf("%s\n", absl::StrJoin(StartEight(count), " ").c_str());
     return 0;
   }
   if (words.size() > 2 && words[0] == "closed") {

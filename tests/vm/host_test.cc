@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the kernel tests leave out on the machine of a developer: what would take all of its memory,
-// and what needs a systemd.
+// what needs a systemd, and what its kernel may lack.
 #include <gmock/gmock.h>
 
 #include "absl/strings/str_cat.h"
@@ -37,6 +37,27 @@ TEST_F(HostTest, ReclaimAndScopesOfAWholeMachine) {
   // Nothing of it stays.
   Do("! systemctl -q is-active faultline-scoped.scope && "
      "! [ -d /sys/fs/cgroup/system.slice/faultline-scoped.scope ]");
+}
+
+// By packets of their own, between two network namespaces: by the levers alone, and by the injector
+// with its labels and doses; and the injector killed under them.
+TEST_F(HostTest, PacketsAreDelayed) {
+  ASSERT_NE(Boot({}, {"net_delay_test", "truth_tests", "fault_tests"}), nullptr);
+  const auto expect_passed = [this](const std::string& command, const char* count) {
+    const std::string said = Do(command);
+    EXPECT_THAT(said, HasSubstr(absl::StrCat("[  PASSED  ] ", count, " test")));
+    EXPECT_THAT(said, Not(HasSubstr("SKIPPED")));
+    std::printf("%s", said.c_str());
+  };
+  expect_passed(absl::StrCat(Guest::kFiles, "/net_delay_test"), "6");
+  const std::string installed =
+      absl::StrCat("FAULTLINE_INJECTOR=/usr/sbin/faultline-injector ", Guest::kFiles);
+  expect_passed(
+      absl::StrCat(installed,
+                   "/truth_tests --gtest_filter='*.OfNetDelay:*BesideADelay:*/net_delay_*'"),
+      "5");
+  expect_passed(absl::StrCat(installed, "/fault_tests --gtest_filter='Recovery.OfNetDelay_*'"),
+                "1");
 }
 
 }  // namespace

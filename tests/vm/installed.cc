@@ -112,7 +112,7 @@ digest() (
   drop_ins='/run/systemd/system.control /run/systemd/transient'
   find $drop_ins 2> /dev/null | sort
   find $drop_ins -type f -exec md5sum {} + 2> /dev/null | sort
-  pgrep -lx faultline-hold
+  pgrep -lx 'faultline-(hold|load)'
   true
 )
 )";

@@ -25,16 +25,29 @@ struct Mechanism {
 };
 constexpr Mechanism kMechanisms[] = {
     {"value of a control group", "cpu.limit cpus=0.3 --target cgroup:/system.slice/nginx.service",
-     "grep -qx '30000 100000' /sys/fs/cgroup/system.slice/nginx.service/cpu.max"},
+     "grep -qx '30000 100000' /sys/fs/cgroup/system.slice/nginx.service/cpu.max && "
+     "bpftool prog | grep -q throttle_switch"},
     {"property of a unit", "cpu.limit cpus=0.2 --target unit:nginx",
      "systemctl show nginx -p CPUQuotaPerSecUSec | grep -q =200ms"},
+    {"memory property of a unit", "mem.limit bytes=256MiB by=high --target unit:nginx",
+     "grep -qx 268435456 /sys/fs/cgroup/system.slice/nginx.service/memory.high"},
+    {"value for a disk",
+     "io.limit device=nvme0n1 read=1MiB --target cgroup:/system.slice/nginx.service",
+     "grep -q rbps=1048576 /sys/fs/cgroup/system.slice/nginx.service/io.max"},
+    {"property for a disk", "io.limit device=nvme0n1 write=2MiB --target unit:nginx",
+     "grep -q wbps=2097152 /sys/fs/cgroup/system.slice/nginx.service/io.max"},
+    {"signal", "process.kill signal=USR1 --target unit:nginx",
+     "faultline --injector unix:/run/faultline/root.sock faults | grep -q 'processes signalled'"},
     {"freezer", "process.pause --target unit:nginx",
      "grep -qx 'frozen 1' /sys/fs/cgroup/system.slice/nginx.service/cgroup.events"},
     {"helper", "mem.leak bytes=8MiB rate=64MiB --target unit:nginx", "pgrep -x faultline-hold"},
+    {"helper that burns", "cpu.load cpus=0.2 --target unit:nginx", "pgrep -x faultline-load"},
     {"BPF link", "net.loss loss=50% direction=in --target unit:nginx",
      "bpftool link | grep -q cgroup_inet_ingress"},
     {"plane", "net.rate rate=1Mbit device=d0 --target unit:nginx",
      "tc class show dev d0 | grep -q 'rate 1Mbit'"},
+    {"plane with netem", "net.delay delay=50ms device=d0 --target unit:nginx",
+     "tc qdisc show dev d0 | grep -q 'netem.* delay 50ms'"},
 };
 
 struct Kernel {

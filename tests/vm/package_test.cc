@@ -103,6 +103,11 @@ TEST_F(PackageTest, InstallUseUpgradeAndPurge_LeaveNothing) {
   Do("systemctl restart faultline-injector");
   Do(absl::StrCat(kRoot, "inject cpu.limit --target ", kTarget, " --for 2s --wait cpus=0.25"));
   EXPECT_EQ(Do(kQuota), "max 100000\n");
+  // What burns CPU time competes as any other process; the service has its weight.
+  Do(absl::StrCat(kRoot, "inject cpu.load --target ", kTarget, " --for 5s cpus=0.1"));
+  EXPECT_EQ(Do("cut -d' ' -f19 /proc/$(pidof faultline-load)/stat"), "0\n");
+  EXPECT_EQ(Do("cat /sys/fs/cgroup/system.slice/faultline-injector.service/cpu.weight"), "932\n");
+  Await("! pidof faultline-load");
   // A device that is plugged in again has its plane as soon as it is up.
   Do("tc qdisc show dev d0 | grep htb && ip link del d0 && ip link add d0 up type dummy");
   Await("tc qdisc show dev d0 | grep -q htb");

@@ -30,7 +30,8 @@ TEST_F(PowerTest, Cut_TheJournalIsClosedAtBoot) {
     EXPECT_THAT(Do("bash /root/digest"),
                 AllOf(HasSubstr("t2.service/cpu.max:30000 100000"), HasSubstr("faultline-hold"),
                       HasSubstr("t4.service/cgroup.freeze:1"), HasSubstr("cgroup_inet_ingress"),
-                      HasSubstr("rate 1Mbit")));
+                      HasSubstr("rate 1Mbit"), HasSubstr("delay 50ms"),
+                      HasSubstr("t7.service/memory.max:67108864")));
     // Of a host whose injector is not started at boot the journal is closed all the same.
     const bool without = cycle == 1;
     if (without) Do("systemctl disable faultline-injector 2> /dev/null; sync");

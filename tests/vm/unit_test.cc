@@ -23,6 +23,7 @@ using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
 constexpr char kMax[] = "cat /sys/fs/cgroup/system.slice/nginx.service/cpu.max";
+constexpr char kServicePid[] = "systemctl show -P MainPID faultline-injector";
 constexpr char kCommand[] = "/usr/bin/faultline --injector unix:/run/faultline/root.sock ";
 
 class UnitTest : public MachineTest {
@@ -38,13 +39,16 @@ class UnitTest : public MachineTest {
   }
 
   void StartInjector() {
-    Do("setsid faultline-injector --state-dir /var/lib/faultline-test >> /var/log/injector 2>&1 & "
+    Do("setsid sh -c 'echo $$ > /run/injector.pid; "
+       "exec faultline-injector --state-dir /var/lib/faultline-test' >> /var/log/injector 2>&1 & "
        "until /usr/bin/faultline --injector unix:/run/faultline/root.sock status > /dev/null 2>&1; "
        "do sleep 0.1; done");
   }
-  void KillInjector() {
-    Do("pid=$(pidof faultline-injector); kill -9 $pid; while [ -d /proc/$pid ]; do sleep 0.01; "
-       "done");
+  // The injector alone: its keeper is another process of that name. `pid` is what prints the id.
+  void KillInjector(const std::string& pid = "cat /run/injector.pid") {
+    Do(absl::StrCat("pid=$(", pid,
+                    ") && [ $pid -gt 1 ] && kill -9 $pid && "
+                    "while [ -d /proc/$pid ]; do sleep 0.01; done"));
   }
 
   // All that systemd knows and keeps of the units.
@@ -153,6 +157,15 @@ void UnitTest::ExpectQuotaIsSystemds() {
   EXPECT_EQ(Do(kMax), "12750 50000\n");
   ExpectInterferes(odd, "systemctl daemon-reload");
   ExpectDigest(before);
+  // The value that is there, and systemd is told.
+  const Json sham = Json::parse(
+      Do(absl::StrCat(kCommand, "inject sham mechanism=unit --target unit:nginx --for 50s --json")),
+      nullptr, false);
+  EXPECT_EQ(sham.value("phase", ""), "verified") << sham.dump();
+  EXPECT_EQ(Do(kMax), "max 100000\n");
+  EXPECT_NE(Digest(), before);
+  EXPECT_EQ(Stop(sham).value("phase", ""), "undone");
+  ExpectDigest(before);
 }
 
 // Whoever changes the unit is seen within a second.
@@ -186,7 +199,9 @@ void UnitTest::ExpectChangesAreSeen() {
   ExpectDigest(before);
 
   // The bus daemon stands still, and with it who asks systemd through it.
-  Do(absl::StrCat(kCommand, "inject process.pause --target unit:dbus --for 20s"));
+  // No fault may do that to it.
+  Do("cd /sys/fs/cgroup/system.slice/dbus.service && echo 1 > cgroup.freeze && "
+     "{ (sleep 20; echo 0 > cgroup.freeze) </dev/null >/dev/null 2>&1 & }");
   const Json bounded = Json::parse(
       Do(absl::StrCat(
           kCommand,
@@ -262,12 +277,12 @@ void UnitTest::ExpectKillsAreUndone() {
   const Json fault = Inject();
   EXPECT_EQ(Do(kMax), "25000 100000\n");
   std::printf("injector: %s",
-              Do("grep -E 'VmRSS|VmHWM' /proc/$(pidof faultline-injector)/status").c_str());
+              Do(absl::StrCat("grep -E 'VmRSS|VmHWM' /proc/$(", kServicePid, ")/status")).c_str());
   EXPECT_EQ(Stop(fault).value("phase", ""), "undone");
   EXPECT_EQ(Digest(), service);
   Inject();
   const double killed = machine_->Now();
-  KillInjector();
+  KillInjector(kServicePid);
   Do(absl::StrCat("until [ \"$(", kMax, ")\" = 'max 100000' ]; do sleep 0.05; done"));
   // The promise is 5 s, which death_test.cc asserts, beside one other guest at most.
   const double undone = machine_->Now();

@@ -486,9 +486,9 @@ constexpr Outcome kOutcomes[] = {
     {"able to do nothing", "injector",
      [](DoctorCases& t) {
        t.trials().capabilities->clear_faults();
-       t.AddMissing("mem.leak", "the helper is not there; give --helper");
+       t.AddMissing("mem.leak", "the helper is not there; give --helpers");
      },
-     State::kWarn, "none of 1 faults is possible: the helper is not there", "give --helper"},
+     State::kWarn, "none of 1 faults is possible: the helper is not there", "give --helpers"},
     {"able to do nothing, without a word on what to do", "injector",
      [](DoctorCases& t) {
        t.trials().capabilities->clear_faults();

@@ -294,13 +294,14 @@ TEST_F(ExportTest, FilesAreAsTheyShouldBeToTheByte) {
       "2026-09-21T14:30:22.000000Z,n1,/web,100000000,,2,4,4,4,10,1,1,fault,1,f1,cpu.limit,121");
   EXPECT_EQ(
       files["faults.csv"],
-      "fault_id,node,type,target,cgroup,parameters,shape,seed,duration_ns,sham,phase,commanded,"
+      "fault_id,node,type,target,cgroup,parameters,shape,seed,duration_ns,start_boottime_ns,sham,"
+      "phase,commanded,"
       "commanded_boottime_ns,commanded_error_ns,acked,acked_boottime_ns,acked_error_ns,"
       "first_touch,first_touch_boottime_ns,first_touch_error_ns,last_touch,"
       "last_touch_boottime_ns,last_touch_error_ns,undone,undone_boottime_ns,undone_error_ns,"
       "recovered_boottime_ns,boot_id,dose,verdict,moved,residue,reason\n"
       "f1,n1,cpu.limit,cgroup:/web,/web,\"{\"\"cpus\"\": \"\"say \\\"\"half\\\"\"\"\", "
-      "\"\"z\"\": \"\"1\"\"}\",constant,18446744073709551615,10000000000,0,undone,"
+      "\"\"z\"\": \"\"1\"\"}\",constant,18446744073709551615,10000000000,1020400000000,0,undone,"
       "2026-09-21T14:30:20.400000Z,1020400000000,0,2026-09-21T14:30:20.500000Z,1020500000000,"
       "0,2026-09-21T14:30:21.000000Z,1021000000000,0,2026-09-21T14:30:30.000000Z,1030000000000"
       ",0,2026-09-21T14:30:30.500000Z,1030500000000,0,1034000000000,boot-1,\"[{\"\"name\"\": "

@@ -76,6 +76,69 @@ TEST(Label, OfEachPlaceOfTheWindow) {
   }
 }
 
+// Ordered ahead, it does nothing to the host until it begins.
+TEST(Label, OfAFaultThatBeganLater_IsNormalUntilItsStart) {
+  FaultInterval fault = Fault();
+  fault.state.mutable_edges()->mutable_commanded()->set_boottime_ns(10);
+  fault.state.mutable_edges()->mutable_commanded()->set_realtime_ns(1010);
+  fault.state.set_start_boottime_ns(100);
+  EXPECT_EQ(LabelOf({fault}, 5, 20).state, LabelState::kNormal);
+  EXPECT_EQ(LabelOf({fault}, 50, 100).state, LabelState::kNormal);
+  EXPECT_EQ(LabelOf({fault}, 101, 109).state, LabelState::kTransition);
+  EXPECT_TRUE(LabelOf({fault}, 130, 140).label);
+  EXPECT_EQ(fault.EndRealtime(), 1200);
+}
+
+// On from 100 to 120, off until 150, and again.
+TEST(Label, OfAFaultInPulses_IsOneOnlyInThem) {
+  FaultInterval fault = Fault();
+  fault.state.set_start_boottime_ns(100);
+  fault.state.mutable_edges()->mutable_acked()->set_boottime_ns(101);
+  fault.state.mutable_edges()->mutable_first_touch()->set_boottime_ns(102);
+  fault.state.mutable_spec()->mutable_shape()->set_kind(v1::SHAPE_KIND_PULSE);
+  fault.state.mutable_spec()->mutable_shape()->set_on_ns(20);
+  fault.state.mutable_spec()->mutable_shape()->set_off_ns(30);
+  struct Case {
+    std::int64_t begin;
+    std::int64_t end;
+    bool label;
+    LabelState state;
+  };
+  for (const Case& test :
+       {Case{105, 120, true, LabelState::kFault}, Case{115, 125, false, LabelState::kTransition},
+        Case{120, 150, false, LabelState::kFault}, Case{145, 155, false, LabelState::kTransition},
+        Case{150, 170, true, LabelState::kFault},
+        // No window of that length can tell the pulses apart.
+        Case{110, 170, true, LabelState::kFault}}) {
+    const WindowLabel label = LabelOf({fault}, test.begin, test.end);
+    EXPECT_EQ(label.fault_active, true);
+    EXPECT_EQ(label.label, test.label) << test.begin;
+    EXPECT_STREQ(LabelStateName(label.state), LabelStateName(test.state)) << test.begin;
+  }
+}
+
+TEST(Label, OfAFaultToCome_IsNormal) {
+  for (const v1::Phase phase : {v1::PHASE_ACCEPTED, v1::PHASE_JOURNALED, v1::PHASE_REFUSED}) {
+    FaultInterval fault;
+    fault.state.mutable_spec()->set_id("f");
+    fault.state.set_boot_id("boot");
+    fault.state.set_phase(phase);
+    fault.state.mutable_edges()->mutable_commanded()->set_boottime_ns(10);
+    if (phase == v1::PHASE_REFUSED) {
+      fault.state.mutable_edges()->mutable_undone()->set_boottime_ns(60);
+    }
+    fault.state.set_start_boottime_ns(100);
+    fault.state.set_deadline_boottime_ns(200);
+    for (const std::int64_t begin : {0, 5, 50, 95, 110}) {
+      const WindowLabel label = LabelOf({fault}, begin, begin + 20);
+      EXPECT_EQ(label.state, LabelState::kNormal) << phase << " at " << begin;
+      EXPECT_EQ(label.fault_active, false);
+      EXPECT_FALSE(label.label);
+      EXPECT_TRUE(label.faults.empty());
+    }
+  }
+}
+
 TEST(Label, IsOneOnlyForEffectiveAndCollateral) {
   EXPECT_TRUE(LabelOf({Fault(v1::VERDICT_EFFECTIVE)}, 130, 140).label);
   EXPECT_TRUE(LabelOf({Fault(v1::VERDICT_COLLATERAL)}, 130, 140).label);

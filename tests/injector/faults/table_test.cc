@@ -11,7 +11,7 @@
 #include "injector/docs.h"
 #include "injector/faults/fault.h"
 #include "tests/fake_clock.h"
-#include "tests/injector/fake_host.h"
+#include "tests/injector/fake_kernel.h"
 
 namespace faultline {
 namespace {
@@ -52,7 +52,8 @@ TEST(FaultTable, EveryDefaultIsAccepted) {
 
 TEST(FaultTable, EveryProbeAnswers) {
   FakeClock clock;
-  FakeHost host(&clock);
+  FakeKernel kernel(&clock);
+  Host host({}, kernel.Get());
   for (const FaultType& type : FaultTypes()) {
     const absl::Status can = type.probe(host);
     EXPECT_TRUE(can.ok() || !can.message().empty()) << type.name;

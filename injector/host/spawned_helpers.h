@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The helper programs: started without a shell and with no descriptor of ours but those they need,
+// killed by pidfd, found again by the fault's id in their arguments after a crash. One thread at a
+// time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "injector/host/helpers.h"
+
+namespace faultline {
+
+class SpawnedHelpers final : public Helpers {
+ public:
+  struct Options {
+    // Folder of the programs.
+    std::string programs;
+    // Where helpers report, a file for each fault; better in memory than on a disk.
+    std::string report_dir = "/run/faultline";
+    std::string proc = "/proc";
+  };
+  explicit SpawnedHelpers(Options options) : options_(std::move(options)) {}
+
+  absl::Status Check(const std::string& program) const override;
+  absl::StatusOr<std::string> Meminfo() const override;
+  std::string ReportPath(const std::string& id) const override;
+  absl::StatusOr<std::unique_ptr<HelperProcess>> Start(const HelperOrder& order) override;
+  std::unique_ptr<ReportPage> OpenReport(const std::string& report) override;
+  absl::Status RemoveReport(const std::string& report) override;
+  std::vector<pid_t> Find(const std::string& id) const override;
+  bool IsHelper(pid_t pid) const override;
+  absl::Status Kill(pid_t pid, const std::string& id) override;
+
+ private:
+  std::string PathOf(const std::string& program) const;
+
+  const Options options_;
+};
+
+}  // namespace faultline

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The edges of a label are where the effect was: each family of faults runs beside a witness that
+// shares nothing with Faultline. `./run bench faults` does the same 200 times on a quiet machine;
+// here a machine may be busy with something else.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "tests/trials/deaths.h"
+#include "tests/trials/doses.h"
+#include "tests/trials/families.h"
+#include "tests/trials/site.h"
+#include "tests/trials/spread.h"
+
+namespace faultline {
+namespace {
+
+constexpr int kTrials = 20;
+// Time that a thread may wait for a processor here, the injector's, the helper's or a witness's.
+constexpr double kSchedulingMs = 100;
+
+double Ms(std::int64_t ns) { return static_cast<double>(ns) / static_cast<double>(kNsPerMs); }
+
+// Nine of ten as near as on a quiet machine, all of them as near as scheduling allows.
+void ExpectNear(const std::vector<double>& errors, std::int64_t bound_ns) {
+  const Spread sizes = SpreadOfSizes(errors);
+  EXPECT_LE(sizes.p90, Ms(bound_ns));
+  EXPECT_LE(sizes.max, Ms(bound_ns) + kSchedulingMs);
+}
+
+const FamilyRow* FindFamily(absl::string_view name) {
+  for (const FamilyRow& row : Families()) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+// The edges of a family are where its witness saw the effect.
+void ExpectTruth(absl::string_view name) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: faults are injected";
+  ASSERT_NE(FindFamily(name), nullptr) << name;
+  const FamilyRow& row = *FindFamily(name);
+  const absl::StatusOr<std::unique_ptr<TrialSite>> site = TrialSite::Create();
+  if (absl::IsUnimplemented(site.status())) GTEST_SKIP() << site.status().message();
+  ASSERT_TRUE(site.ok()) << site.status();
+  const std::string before = (*site)->Digest();
+  const absl::StatusOr<EdgeErrors> errors = RunTrials(site->get(), row, TrialCount(kTrials));
+  if (absl::IsUnimplemented(errors.status())) GTEST_SKIP() << errors.status().message();
+  ASSERT_TRUE(errors.ok()) << errors.status();
+  std::printf("%s\n%s", row.name, errors->ToString().c_str());
+  ExpectNear(errors->first_touch, row.bounds.first_ns);
+  ExpectNear(errors->last_touch, row.bounds.last_ns);
+  // Never before it was so: nothing is called undone that still has an effect.
+  EXPECT_GE(SpreadOf(errors->undone).min, -kSchedulingMs);
+  EXPECT_LE(std::count_if(errors->undone.begin(), errors->undone.end(),
+                          [&row](double error) { return error < -Ms(row.bounds.last_ns); }),
+            static_cast<std::ptrdiff_t>(errors->undone.size() / 10));
+  EXPECT_LE(SpreadOf(errors->undone).p90, 250) << "the longest that a deadline may be passed by";
+  // To the packet.
+  EXPECT_EQ(std::count_if(errors->dose.begin(), errors->dose.end(),
+                          [](double difference) { return difference != 0; }),
+            0);
+  EXPECT_EQ(errors->others_lost, 0);
+  EXPECT_EQ((*site)->Digest(), before);
+}
+
+TEST(LabelTruth, OfNetLossInbound) { ExpectTruth("net.loss inbound"); }
+TEST(LabelTruth, OfNetLossOutbound) { ExpectTruth("net.loss outbound"); }
+TEST(LabelTruth, OfNetRate) { ExpectTruth("net.rate"); }
+TEST(LabelTruth, OfCpuLimit) { ExpectTruth("cpu.limit"); }
+TEST(LabelTruth, OfProcessPause) { ExpectTruth("process.pause"); }
+TEST(LabelTruth, OfMemLeak) { ExpectTruth("mem.leak"); }
+TEST(LabelTruth, OfCpuLoad) { ExpectTruth("cpu.load"); }
+TEST(LabelTruth, OfProcessKill) { ExpectTruth("process.kill"); }
+TEST(LabelTruth, OfMemLimit) { ExpectTruth("mem.limit"); }
+TEST(LabelTruth, OfIoLimit) { ExpectTruth("io.limit"); }
+// Where the kernel has netem: in guests (tests/vm/host_test.cc).
+TEST(LabelTruth, OfNetDelay) { ExpectTruth("net.delay"); }
+
+// A fault that is added has its rows in both tables.
+TEST(LabelTruth, EachFaultHasAWitness_AndAMeasuredDose) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: an injector is started";
+  const absl::StatusOr<std::unique_ptr<TrialSite>> site = TrialSite::Create();
+  if (absl::IsUnimplemented(site.status())) GTEST_SKIP() << site.status().message();
+  ASSERT_TRUE(site.ok()) << site.status();
+  const absl::StatusOr<std::vector<std::string>> types = (*site)->KnownTypes();
+  ASSERT_TRUE(types.ok()) << types.status();
+  ASSERT_FALSE(types->empty());
+  for (const std::string& type : *types) {
+    const auto of_type = [&type](const auto& row) { return type == row.type; };
+    EXPECT_TRUE(std::any_of(Families().begin(), Families().end(), of_type)) << type;
+    EXPECT_TRUE(std::any_of(Doses().begin(), Doses().end(), of_type)) << type;
+  }
+  EXPECT_EQ(Families().size(), 11u) << "each has a test above";
+}
+
+// The kernel ends what a dead process held, whatever killed it.
+TEST(LabelTruth, LossEndsWithItsInjector) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: faults are injected";
+  const absl::StatusOr<std::unique_ptr<TrialSite>> site = TrialSite::Create();
+  if (absl::IsUnimplemented(site.status())) GTEST_SKIP() << site.status().message();
+  ASSERT_TRUE(site.ok()) << site.status();
+  const absl::Status can = (*site)->Check("net.loss");
+  if (absl::IsUnimplemented(can)) GTEST_SKIP() << can.message();
+  const absl::StatusOr<Deaths> deaths = MeasureDeaths(site->get(), 10);
+  ASSERT_TRUE(deaths.ok()) << deaths.status();
+  const Spread inbound = SpreadOf(deaths->inbound);
+  const Spread outbound = SpreadOf(deaths->outbound);
+  const Spread gone = SpreadOf(deaths->gone);
+  std::printf("kill to the last packet lost inbound:  %s\n", ToString(inbound, "ms").c_str());
+  std::printf("kill to the last packet lost outbound: %s\n", ToString(outbound, "ms").c_str());
+  std::printf("kill to the end of the process:        %s\n", ToString(gone, "ms").c_str());
+  std::printf("packets lost after that: %lld\n", static_cast<long long>(deaths->lost_after));
+  EXPECT_LE(inbound.max, kSchedulingMs);
+  EXPECT_LE(outbound.max, kSchedulingMs);
+}
+
+// The kernel program stamps a packet after its sender read the clock, and before anybody else runs.
+TEST(LabelTruth, NoPacketIsTouchedBeforeItWasSent) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: faults are injected";
+  const absl::StatusOr<std::unique_ptr<TrialSite>> site = TrialSite::Create();
+  if (absl::IsUnimplemented(site.status())) GTEST_SKIP() << site.status().message();
+  ASSERT_TRUE(site.ok()) << site.status();
+  for (const FamilyRow& row : Families().subspan(0, 2)) {
+    const absl::StatusOr<EdgeErrors> errors = RunTrials(site->get(), row, 3);
+    if (absl::IsUnimplemented(errors.status())) GTEST_SKIP() << errors.status().message();
+    ASSERT_TRUE(errors.ok()) << errors.status();
+    EXPECT_GE(SpreadOf(errors->first_touch).min, 0) << row.name;
+    EXPECT_GE(SpreadOf(errors->last_touch).min, 0) << row.name;
+  }
+}
+
+}  // namespace
+}  // namespace faultline
