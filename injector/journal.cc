@@ -51,6 +51,14 @@ constexpr const char* kSave =
 // An hour is looked at; the wall clock, by which other boots are compared, may be set meanwhile.
 constexpr std::int64_t kTakenKeptNs = 2 * 3600 * kNsPerSecond;
 
+// The write-ahead log, in bytes: as much is reserved, and left when it was longer.
+constexpr std::int64_t kLogBytes = 1 << 20;
+
+// Pages of it that are carried over into the database at the end of a fault: the log is then far
+// from its reserve, and no start waits for that. Without an end: as many as sqlite does it at.
+constexpr int kCheckpointPages = 128;
+constexpr int kMostLogPages = 1000;
+
 bool Damaged(int code) {
   const int primary = code & 0xFF;
   return primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB;
@@ -139,10 +147,19 @@ absl::Status Journal::OpenFile() {
   if (code != SQLITE_OK) return Error("open");
   // A reader with sqlite3 must not make a fault fail.
   sqlite3_busy_timeout(db, 1000);
-  for (const char* sql : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
-                          "PRAGMA journal_size_limit = 1048576"}) {
+  for (const char* sql : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"}) {
     if (absl::Status status = Execute(sql); !status.ok()) return status;
   }
+  const std::string limit = absl::StrCat("PRAGMA journal_size_limit = ", kLogBytes);
+  if (absl::Status status = Execute(limit.c_str()); !status.ok()) return status;
+  // In place of the checkpoints that sqlite makes by itself.
+  sqlite3_wal_hook(
+      db,
+      [](void* pages, sqlite3* /*db*/, const char* /*name*/, int now) {
+        *static_cast<int*>(pages) = now;
+        return SQLITE_OK;
+      },
+      &log_pages_);
   absl::StatusOr<Statement> check = Prepare("PRAGMA quick_check(1)");
   if (!check.ok()) return check.status();
   if (sqlite3_step(check->get()) != SQLITE_ROW) return Error("check");
@@ -202,8 +219,35 @@ absl::StatusOr<int> Journal::CarryOver(Journal& old) {
   return carried;
 }
 
+void Journal::Reserve() {
+  sqlite3_file* log = nullptr;
+  const int found = sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (found != SQLITE_OK || log == nullptr || log->pMethods == nullptr) return;
+  sqlite3_int64 size = 0;
+  if (log->pMethods->xFileSize(log, &size) != SQLITE_OK) return;
+  // Written, as an extent that is only promised is changed by its first write. No frame of a log
+  // is all zeros, so they are none to whoever reads it.
+  const std::string zeros(64 << 10, '\0');
+  while (size < kLogBytes) {
+    const auto chunk =
+        static_cast<int>(std::min<std::int64_t>(kLogBytes - size, std::ssize(zeros)));
+    if (log->pMethods->xWrite(log, zeros.data(), chunk, size) != SQLITE_OK) return;
+    size += chunk;
+  }
+  log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+}
+
+// What fails stays in the log, and is tried again.
+void Journal::Checkpoint() {
+  sqlite3_wal_checkpoint_v2(db_.get(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+}
+
 absl::Status Journal::Save(const v1::FaultState& state) {
-  if (!IsFinal(state.phase())) return WriteRow(state);
+  if (!IsFinal(state.phase())) {
+    absl::Status status = WriteRow(state);
+    if (log_pages_ >= kMostLogPages) Checkpoint();
+    return status;
+  }
   // One commit for all of it.
   absl::Status status = Execute("BEGIN IMMEDIATE");
   if (!status.ok()) return status;
@@ -215,6 +259,7 @@ absl::Status Journal::Save(const v1::FaultState& state) {
   if (status.ok()) status = Execute("COMMIT");
   // Some errors have rolled it back already.
   if (!status.ok()) sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  if (log_pages_ >= kCheckpointPages) Checkpoint();
   return status;
 }
 

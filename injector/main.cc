@@ -259,6 +259,7 @@ absl::StatusOr<int> Run(const InjectorOptions& options, int signals, Supervisor*
     // Before anything is changed for a service that could not listen.
     const absl::Status free = Server::Check({options.run_dir, options.group});
     if (!free.ok()) return free;
+    (*journal)->Reserve();
   }
   Planes planes((*kernel)->Get().net, options.undo ? std::vector<PlaneDevice>() : planed);
   planes.SetUp(**journal);

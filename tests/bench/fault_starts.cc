@@ -222,6 +222,7 @@ absl::Status BenchStarts(const BenchPlace& place, Figures* figures) {
   const absl::StatusOr<std::unique_ptr<Journal>> journal =
       Journal::Open(place.temp + "/journal.db");
   if (!journal.ok()) return journal.status();
+  (*journal)->Reserve();
   const absl::StatusOr<witness::Packets::Path> path = (*site)->MakePath(&(*site)->group(), true);
   if (!path.ok()) return path.status();
   Starts starts(site->get(), journal->get());

@@ -62,6 +62,32 @@ TEST_F(JournalTest, ReplacesTheRowOfAFault_AndKeepsTheOrderOfStarts) {
   EXPECT_EQ((*rows)[1].spec().id(), "b");
 }
 
+// The log stays where it is, over many faults and longer ones; what was saved in it is there for
+// others, and after a power cut, of which the copies are.
+TEST_F(JournalTest, Reserve_IsForAllThatIsSaved) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->Save(State("before", v1::PHASE_JOURNALED)).ok());
+  journal->Reserve();
+  const auto log_size = [this] { return std::filesystem::file_size(path_ + "-wal"); };
+  const std::uintmax_t reserved = log_size();
+  EXPECT_EQ(reserved, 1u << 20);
+  for (int i = 0; i < 200; ++i) {
+    const std::string id = absl::StrCat("f", i);
+    for (v1::Phase phase : {v1::PHASE_JOURNALED, v1::PHASE_VERIFIED, v1::PHASE_UNDONE}) {
+      ASSERT_TRUE(journal->Save(State(id, phase)).ok());
+    }
+    ASSERT_EQ(log_size(), reserved) << "after fault " << i;
+  }
+  EXPECT_EQ(Open()->Load()->size(), 201u);
+  const std::string cut = (folder_ / "cut.db").string();
+  std::filesystem::copy_file(path_, cut);
+  std::filesystem::copy_file(path_ + "-wal", cut + "-wal");
+  const auto after = Journal::Open(cut);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE((*after)->complaints().empty());
+  EXPECT_EQ((*after)->Load()->size(), 201u);
+}
+
 // Read while another connection has the journal open.
 TEST_F(JournalTest, TellsTheFirstDeadlineOfWhatIsOpenAndNotBeingUndone) {
   const auto journal = Open();

@@ -2,6 +2,7 @@
 #include "tests/witness/stalls.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -16,6 +17,13 @@ namespace {
 
 // A ring: more of them than any trial makes.
 constexpr std::uint64_t kKept = 1 << 14;
+
+// Of this process, so far.
+std::int64_t Switches() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  return used.ru_nvcsw + used.ru_nivcsw;
+}
 
 }  // namespace
 
@@ -36,13 +44,16 @@ Stalls::Stalls(std::int64_t shortest_ns) : shortest_ns_(shortest_ns) {
 Stalls::~Stalls() { ::munmap(account_, sizeof(Account)); }
 
 int Stalls::Spin() {
+  std::int64_t switches = Switches();
   std::int64_t last_ns = NowNs();
   account_->running = true;
   while (true) {
     const std::int64_t now_ns = NowNs();
     if (now_ns - last_ns > shortest_ns_) {
       const std::uint64_t index = account_->count.load();
-      account_->stalls[index % kKept] = {last_ns, now_ns};
+      const std::int64_t before = switches;
+      switches = Switches();
+      account_->stalls[index % kKept] = {last_ns, now_ns, switches != before};
       account_->count.store(index + 1);
     }
     last_ns = now_ns;
@@ -72,14 +83,23 @@ Stall Longest(const std::vector<Stall>& stalls) {
 Stall Chain(const std::vector<Stall>& stalls, std::int64_t sure_ns, std::int64_t run_ns) {
   Stall chain;
   bool sure = false;
+  // The stall before this one was a sure one.
+  bool after_sure = false;
+  std::int64_t stood_ns = 0;
   for (const Stall& stall : stalls) {
-    if (chain.end_ns != 0 && stall.begin_ns - chain.end_ns > run_ns) {
+    if (stood_ns != 0 && stall.begin_ns - stood_ns > run_ns) {
       if (sure) break;
       chain = {};
     }
+    stood_ns = stall.end_ns;
+    if (!stall.switched) continue;
+    const bool whole = stall.length_ns() >= sure_ns;
     if (chain.end_ns == 0) chain.begin_ns = stall.begin_ns;
-    chain.end_ns = stall.end_ns;
-    sure = sure || stall.length_ns() >= sure_ns;
+    const bool last =
+        after_sure && stall.length_ns() >= sure_ns / 10 && stall.begin_ns - chain.end_ns <= run_ns;
+    if (!sure || whole || last) chain.end_ns = stall.end_ns;
+    sure = sure || whole;
+    after_sure = whole;
   }
   return sure ? chain : Stall{};
 }

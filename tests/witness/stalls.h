@@ -16,6 +16,8 @@ struct Stall {
   // The last moment before and the first moment after at which it ran.
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
+  // Whether the kernel took its CPU away. Else a hypervisor took the kernel's.
+  bool switched = true;
 
   std::int64_t length_ns() const { return end_ns - begin_ns; }
 };
@@ -45,9 +47,10 @@ class Stalls {
 // The longest; all 0 if there is none.
 Stall Longest(const std::vector<Stall>& stalls);
 
-// A run of stalls as a quota makes them: between two of them the process runs for at most `run_ns`,
-// and the first that has one of at least `sure_ns`. The first stall may be short: a quota's first
-// period began before it was used up. All 0 if there is none.
+// A run of stalls as a quota makes them, which switch: between two of them the process runs for at
+// most `run_ns`. Each has at least `sure_ns`, but for the first, as a quota's first period began
+// before it was used up, and the last, which its end cuts short; the last has a tenth of that, or
+// else it is one of the host's own. The first run that has one of `sure_ns`; all 0: there is none.
 Stall Chain(const std::vector<Stall>& stalls, std::int64_t sure_ns, std::int64_t run_ns);
 
 // CPU time of a process, ns, by its own clock; -1: it is gone.

@@ -71,6 +71,19 @@ TEST(Stalls, ChainIsWhatAQuotaMakes) {
   EXPECT_EQ(Longest({}).end_ns, 0);
 }
 
+// A hypervisor's pause ends no chain and begins none, and the host's own after the last one of a
+// quota are none of it.
+TEST(Stalls, ChainIsNotWhatTheHostMakes) {
+  const std::vector<Stall> stalls{
+      {30 * kMs, 39 * kMs, false},  {40 * kMs, 43 * kMs},   {50 * kMs, 95 * kMs},
+      {97 * kMs, 115 * kMs, false}, {116 * kMs, 145 * kMs}, {149 * kMs, 150 * kMs},
+      {153 * kMs, 156 * kMs},       {160 * kMs, 163 * kMs}, {164 * kMs, 180 * kMs, false},
+  };
+  const Stall chain = Chain(stalls, 20 * kMs, 10 * kMs);
+  EXPECT_EQ(chain.begin_ns, 40 * kMs);
+  EXPECT_EQ(chain.end_ns, 145 * kMs);
+}
+
 TEST(Growth, HasItsEdges) {
   const std::vector<Reading> readings{{10, 1000}, {20, 1400}, {30, 1000}, {40, 2000},
                                       {50, 3000}, {60, 2800}, {70, 1200}, {80, 1100}};
