@@ -58,14 +58,15 @@ class MemoryLimitFamily final : public FileFamily {
   }
 
   absl::StatusOr<Trial> Run() override {
-    // After the trial before, what is missing has to be read again.
-    for (int i = 0; i < 5000 && cached_.bytes() < kCachedBytes; ++i) witness::SleepForMs(1);
+    AwaitAll();
     const std::int64_t begin_ns = witness::NowNs();
     v1::FaultSpec spec = site_->Spec("mem.limit", kTrialSeconds);
     (*spec.mutable_parameters())["bytes"] = absl::StrCat(kLimitBytes);
     absl::StatusOr<v1::FaultState> ended = site_->Run(spec);
     witness::SleepForMs(kTrialBesideMs);
     if (!ended.ok()) return ended.status();
+    // The shortage is over when all has been read again, which a busy disk takes its time for.
+    AwaitAll();
     const witness::Shortage shortage =
         witness::ShortageOf(cached_.Since(begin_ns), kLimitBytes, kBlurBytes);
     Trial trial;
@@ -77,6 +78,10 @@ class MemoryLimitFamily final : public FileFamily {
  private:
   static constexpr int kLimitBytes = kCachedBytes / 2;
   static constexpr int kBlurBytes = kMebi / 2;
+
+  void AwaitAll() const {
+    for (int i = 0; i < 5000 && cached_.bytes() < kCachedBytes; ++i) witness::SleepForMs(1);
+  }
 
   witness::Cached cached_;
 };
