@@ -20,6 +20,7 @@
 #include "tests/trials/families.h"
 #include "tests/trials/site.h"
 #include "tests/trials/spread.h"
+#include "tests/witness/stolen.h"
 
 namespace faultline {
 namespace {
@@ -30,6 +31,9 @@ constexpr double kSchedulingMs = 100;
 // Times that a family is tried. What else a machine does, or the one below it, only ever adds to
 // what is seen of an edge: the best of them is the nearest to how far off the label is.
 constexpr int kAttempts = 3;
+// Part of the processors' time that a hypervisor may give to others before what a few milliseconds
+// decide cannot be seen here.
+constexpr double kStolenMost = 0.01;
 
 double Ms(std::int64_t ns) { return static_cast<double>(ns) / static_cast<double>(kNsPerMs); }
 
@@ -77,20 +81,32 @@ void ExpectTruth(absl::string_view name) {
   ASSERT_TRUE(site.ok()) << site.status();
   const std::string before = (*site)->Digest();
   std::string off;
+  bool quiet = false;
   for (int attempt = 0; attempt < kAttempts && (attempt == 0 || !off.empty()); ++attempt) {
+    const witness::Stolen stolen;
     const absl::StatusOr<EdgeErrors> errors = RunTrials(site->get(), row, TrialCount(kTrials));
     if (absl::IsUnimplemented(errors.status())) GTEST_SKIP() << errors.status().message();
     ASSERT_TRUE(errors.ok()) << errors.status();
     off = WhatIsOff(*errors, row.bounds);
-    std::printf("%s\n%s%s\n", row.name, errors->ToString().c_str(), off.c_str());
+    quiet = quiet || stolen.Share() <= kStolenMost;
+    std::printf("%s, %.1f %% of the processors' time stolen\n%s%s\n", row.name,
+                100 * stolen.Share(), errors->ToString().c_str(), off.c_str());
+    // However busy it is.
+    EXPECT_LE(SpreadOfSizes(errors->first_touch).p50, Ms(row.bounds.first_ns) + kSchedulingMs);
+    EXPECT_LE(SpreadOfSizes(errors->last_touch).p50, Ms(row.bounds.last_ns) + kSchedulingMs);
     // Each time, to the packet.
     EXPECT_EQ(std::count_if(errors->dose.begin(), errors->dose.end(),
                             [](double difference) { return difference != 0; }),
               0);
     EXPECT_EQ(errors->others_lost, 0);
   }
-  EXPECT_EQ(off, "") << "the last of " << kAttempts;
   EXPECT_EQ((*site)->Digest(), before);
+  if (!off.empty() && !quiet && !::testing::Test::HasFailure()) {
+    GTEST_SKIP() << "a hypervisor took more than " << 100 * kStolenMost
+                 << " % of this machine's processors in each of " << kAttempts
+                 << " attempts, so that edges cannot be seen to a few ms (the rest was): " << off;
+  }
+  EXPECT_EQ(off, "") << "the last of " << kAttempts;
 }
 
 TEST(LabelTruth, OfNetLossInbound) { ExpectTruth("net.loss inbound"); }

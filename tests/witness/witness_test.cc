@@ -24,6 +24,7 @@
 #include "tests/witness/processes.h"
 #include "tests/witness/readings.h"
 #include "tests/witness/stalls.h"
+#include "tests/witness/stolen.h"
 
 namespace faultline::witness {
 namespace {
@@ -82,6 +83,14 @@ TEST(Stalls, ChainIsNotWhatTheHostMakes) {
   const Stall chain = Chain(stalls, 20 * kMs, 10 * kMs);
   EXPECT_EQ(chain.begin_ns, 40 * kMs);
   EXPECT_EQ(chain.end_ns, 145 * kMs);
+}
+
+TEST(Stolen, IsPartOfTheTimeThatPasses) {
+  const Stolen stolen;
+  SleepForMs(50);
+  EXPECT_GE(stolen.Share(), 0);
+  EXPECT_LE(stolen.Share(), 1);
+  EXPECT_GE(stolen.Ns(), 0);
 }
 
 TEST(Growth, HasItsEdges) {
