@@ -28,12 +28,11 @@ namespace {
 constexpr int kTrials = 20;
 // Time that a thread may wait for a processor here, the injector's, the helper's or a witness's.
 constexpr double kSchedulingMs = 100;
-// Times that a family is tried. What else a machine does, or the one below it, only ever adds to
-// what is seen of an edge: the best of them is the nearest to how far off the label is.
-constexpr int kAttempts = 3;
-// Part of the processors' time that a hypervisor may give to others before what a few milliseconds
-// decide cannot be seen here.
+// A hypervisor that gives more than this part of the processors' time to others moves what is seen
+// of an edge by as long as it takes them, which nobody here can tell when: such trials are no
+// measurement and are made again, so often at most.
 constexpr double kStolenMost = 0.01;
+constexpr int kAttempts = 5;
 
 double Ms(std::int64_t ns) { return static_cast<double>(ns) / static_cast<double>(kNsPerMs); }
 
@@ -81,19 +80,17 @@ void ExpectTruth(absl::string_view name) {
   ASSERT_TRUE(site.ok()) << site.status();
   const std::string before = (*site)->Digest();
   std::string off;
-  bool quiet = false;
-  for (int attempt = 0; attempt < kAttempts && (attempt == 0 || !off.empty()); ++attempt) {
+  bool again = true;
+  for (int attempt = 0; attempt < kAttempts && again; ++attempt) {
     const witness::Stolen stolen;
     const absl::StatusOr<EdgeErrors> errors = RunTrials(site->get(), row, TrialCount(kTrials));
     if (absl::IsUnimplemented(errors.status())) GTEST_SKIP() << errors.status().message();
     ASSERT_TRUE(errors.ok()) << errors.status();
     off = WhatIsOff(*errors, row.bounds);
-    quiet = quiet || stolen.Share() <= kStolenMost;
+    // It only ever adds: what is near enough nevertheless is so.
+    again = !off.empty() && stolen.Share() > kStolenMost;
     std::printf("%s, %.1f %% of the processors' time stolen\n%s%s\n", row.name,
                 100 * stolen.Share(), errors->ToString().c_str(), off.c_str());
-    // However busy it is.
-    EXPECT_LE(SpreadOfSizes(errors->first_touch).p50, Ms(row.bounds.first_ns) + kSchedulingMs);
-    EXPECT_LE(SpreadOfSizes(errors->last_touch).p50, Ms(row.bounds.last_ns) + kSchedulingMs);
     // Each time, to the packet.
     EXPECT_EQ(std::count_if(errors->dose.begin(), errors->dose.end(),
                             [](double difference) { return difference != 0; }),
@@ -101,12 +98,10 @@ void ExpectTruth(absl::string_view name) {
     EXPECT_EQ(errors->others_lost, 0);
   }
   EXPECT_EQ((*site)->Digest(), before);
-  if (!off.empty() && !quiet && !::testing::Test::HasFailure()) {
-    GTEST_SKIP() << "a hypervisor took more than " << 100 * kStolenMost
-                 << " % of this machine's processors in each of " << kAttempts
-                 << " attempts, so that edges cannot be seen to a few ms (the rest was): " << off;
-  }
-  EXPECT_EQ(off, "") << "the last of " << kAttempts;
+  EXPECT_EQ(off, "") << (again
+                             ? "a hypervisor took the processors in each attempt: try on a machine "
+                               "of its own"
+                             : "and the processors were this machine's");
 }
 
 TEST(LabelTruth, OfNetLossInbound) { ExpectTruth("net.loss inbound"); }

@@ -95,8 +95,7 @@ Stall Chain(const std::vector<Stall>& stalls, std::int64_t sure_ns, std::int64_t
     if (!stall.switched) continue;
     const bool whole = stall.length_ns() >= sure_ns;
     if (chain.end_ns == 0) chain.begin_ns = stall.begin_ns;
-    const bool last =
-        after_sure && stall.length_ns() >= sure_ns / 10 && stall.begin_ns - chain.end_ns <= run_ns;
+    const bool last = after_sure && stall.begin_ns - chain.end_ns <= run_ns;
     if (!sure || whole || last) chain.end_ns = stall.end_ns;
     sure = sure || whole;
     after_sure = whole;

@@ -49,8 +49,8 @@ Stall Longest(const std::vector<Stall>& stalls);
 
 // A run of stalls as a quota makes them, which switch: between two of them the process runs for at
 // most `run_ns`. Each has at least `sure_ns`, but for the first, as a quota's first period began
-// before it was used up, and the last, which its end cuts short; the last has a tenth of that, or
-// else it is one of the host's own. The first run that has one of `sure_ns`; all 0: there is none.
+// before it was used up, and one at the end, which was cut short: what comes after that is the
+// host's own. The first run that has one of `sure_ns`; all 0: there is none.
 Stall Chain(const std::vector<Stall>& stalls, std::int64_t sure_ns, std::int64_t run_ns);
 
 // CPU time of a process, ns, by its own clock; -1: it is gone.

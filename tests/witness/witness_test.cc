@@ -82,7 +82,7 @@ TEST(Stalls, ChainIsNotWhatTheHostMakes) {
   };
   const Stall chain = Chain(stalls, 20 * kMs, 10 * kMs);
   EXPECT_EQ(chain.begin_ns, 40 * kMs);
-  EXPECT_EQ(chain.end_ns, 145 * kMs);
+  EXPECT_EQ(chain.end_ns, 150 * kMs);
 }
 
 TEST(Stolen, IsPartOfTheTimeThatPasses) {
