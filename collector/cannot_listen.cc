@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/status.h"
 
 namespace faultline {
 namespace {
@@ -54,8 +55,11 @@ std::string WhyNot(const std::string& listen) {
     case EACCES:
       return "it is none that this user may take, as ports below 1024 are; choose another with "
              "--listen";
+    case 0:
+      return "another program had the address a moment ago, and it is free now: start again, or "
+             "choose another with --listen";
     default:
-      return absl::StrCat("errno ", error);
+      return std::string(ErrnoStatus(error, "bind").message());
   }
 }
 

@@ -42,6 +42,9 @@ TEST(CannotListen, TellsAnAddressThatIsNotThereFromOneThatIsTaken) {
   EXPECT_THAT(Why(absl::StrCat("127.0.0.1:", ntohs(address.sin_port))),
               HasSubstr("another program"));
   ::close(fd);
+  // Gone before anybody could ask who has it.
+  EXPECT_THAT(Why(absl::StrCat("127.0.0.1:", ntohs(address.sin_port))),
+              HasSubstr("it is free now: start again"));
 
   EXPECT_THAT(Why("unix:/nowhere/x.sock"), HasSubstr("the folder of the socket must exist"));
 }

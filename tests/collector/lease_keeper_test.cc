@@ -18,6 +18,7 @@ class LeaseKeeperTest : public ::testing::Test {
  protected:
   void SetUp() override {
     CollectorOptions options;
+    options.listen = "";
     options.state_dir = dir_.path() + "/state";
     absl::StatusOr<std::unique_ptr<Collector>> collector = Collector::Start(options, &clock_);
     ASSERT_TRUE(collector.ok()) << collector.status();
