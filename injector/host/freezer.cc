@@ -136,11 +136,15 @@ class FreezerLever final : public Lever {
     return cgroups_->Write(change_.object(), "freezer", change_.attribute(), value);
   }
 
-  // Read back, so that what is frozen between two pulses is surely somebody else's doing.
+  // Read back, so that what is frozen between two pulses is surely somebody else's doing. The tasks
+  // run from within the first call on, and may take this thread's CPU before that returns: it is
+  // over as of the telling, and the length of the call the doubt.
   absl::Status Thaw() {
     begin_ns_ = 0;
     wait_ns_ = 0;
+    const std::int64_t told_ns = clock_->Now().boottime_ns;
     if (absl::Status status = Write(change_.before()); !status.ok()) return status;
+    const std::int64_t thawed_ns = clock_->Now().boottime_ns;
     const absl::StatusOr<bool> asked = AskedToFreeze();
     if (!asked.ok()) return asked.status();
     if (*asked) {
@@ -148,7 +152,7 @@ class FreezerLever final : public Lever {
                                                  " is still frozen after a write of ",
                                                  change_.before()));
     }
-    count_.End(clock_->Now().boottime_ns);
+    count_.End(told_ns, thawed_ns - told_ns);
     return absl::OkStatus();
   }
 

@@ -28,8 +28,11 @@ void PauseCount::See(std::int64_t now_ns, bool stops) {
   last_ns_ = now_ns;
 }
 
-void PauseCount::End(std::int64_t now_ns) {
-  if (stops_since_ns_ != 0) last_ns_ = now_ns;
+void PauseCount::End(std::int64_t told_ns, std::int64_t error_ns) {
+  if (stops_since_ns_ != 0) {
+    last_ns_ = told_ns;
+    error_ns_ = error_ns;
+  }
   Close();
   frozen_ns_ = 0;
 }

@@ -19,8 +19,9 @@ class PauseCount {
   // A look at `now_ns`: `stops`: it is frozen, and a task is in it. Means nothing between pauses.
   void See(std::int64_t now_ns, bool stops);
 
-  // It was thawed by us at `now_ns`: until then it was as the last look found it.
-  void End(std::int64_t now_ns);
+  // The kernel was told to thaw it at `told_ns`, and had done so at most `error_ns` later: until
+  // then it was as the last look found it.
+  void End(std::int64_t told_ns, std::int64_t error_ns);
 
   // "paused_ns" and the touches.
   Evidence ToEvidence() const;

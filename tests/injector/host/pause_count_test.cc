@@ -14,7 +14,8 @@ TEST(PauseCount, SumsThePulses) {
   count.See(110, true);
   EXPECT_EQ(count.ToEvidence().dose[0].value(), 10);
   EXPECT_EQ(count.ToEvidence().error_ns, 5);
-  count.End(130);
+  count.End(130, 3);
+  EXPECT_EQ(count.ToEvidence().error_ns, 3);
   count.See(140, true);
   EXPECT_EQ(count.ToEvidence().dose[0].value(), 30);
   EXPECT_EQ(count.ToEvidence().last_touch_ns, 130);
@@ -39,9 +40,11 @@ TEST(PauseCount, AnEmptyGroupIsNoDose) {
   count.See(195, true);
   EXPECT_EQ(count.ToEvidence().dose[0].value(), 15);
   count.See(200, false);
-  count.End(300);
+  count.End(300, 7);
   EXPECT_EQ(count.ToEvidence().dose[0].value(), 15);
   EXPECT_EQ(count.ToEvidence().last_touch_ns, 195);
+  // It ended nothing.
+  EXPECT_EQ(count.ToEvidence().error_ns, 20);
 }
 
 }  // namespace
