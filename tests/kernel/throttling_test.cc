@@ -18,6 +18,7 @@
 #include "injector/faults/counters.h"
 #include "injector/host/kernel_throttling.h"
 #include "tests/kernel/test_cgroup.h"
+#include "tests/kernel/watched_spinner.h"
 #include "tests/witness/now.h"
 #include "tests/witness/stalls.h"
 
@@ -104,11 +105,11 @@ class ThrottlingTest : public ::testing::Test {
   std::int64_t Periods() const { return CountOf(group_->Read("cpu", "cpu.stat"), "nr_throttled"); }
 
   // A process in the group that does nothing but read the clock.
-  pid_t Spin(witness::Stalls* stalls) {
-    const absl::StatusOr<pid_t> spinner = group_->Spawn([stalls] { return stalls->Spin(); });
+  std::unique_ptr<WatchedSpinner> Spin() {
+    absl::StatusOr<std::unique_ptr<WatchedSpinner>> spinner =
+        WatchedSpinner::Start(group_.get(), kShortestNs);
     EXPECT_TRUE(spinner.ok()) << spinner.status();
-    while (!stalls->running()) witness::SleepForMs(1);
-    return *spinner;
+    return *std::move(spinner);
   }
 
   struct Edges {
@@ -119,6 +120,8 @@ class ThrottlingTest : public ::testing::Test {
     double beyond = 0;
     // Longest stall before the first hold.
     double unseen_ms = 0;
+    // For how long the spinner's CPU was another's at an edge.
+    double blind_ms = 0;
     bool near() const {
       return std::fabs(first_ms) <= kEdgeMs && std::fabs(last_ms) <= kEdgeMs && open == 0 &&
              std::fabs(beyond) <= kBeyond && unseen_ms < Ms(kSureNs);
@@ -130,7 +133,7 @@ class ThrottlingTest : public ::testing::Test {
 
   // Limits the group for half a second: what a watch saw must be what the kernel counted. How far
   // its edges are from what `stalls` did.
-  Edges Limit(const witness::Stalls& stalls) {
+  Edges Limit(const WatchedSpinner& spinner) {
     const std::unique_ptr<ThrottleWatch> watch = Watch();
     const std::int64_t before = Periods();
     const std::int64_t begin_ns = witness::NowNs();
@@ -144,7 +147,7 @@ class ThrottlingTest : public ::testing::Test {
       seen = watch->Read();
     }
     EXPECT_TRUE(seen.ok()) << seen.status();
-    const std::vector<witness::Stall> all = stalls.Since(begin_ns);
+    const std::vector<witness::Stall> all = spinner.Since(begin_ns);
     const witness::Stall effect = witness::Chain(all, kSureNs, kRunNs);
     EXPECT_NE(effect.begin_ns, 0) << "no stall at all";
     const std::int64_t periods = Periods() - before;
@@ -156,17 +159,25 @@ class ThrottlingTest : public ::testing::Test {
     EXPECT_GE(periods, 5);
     edges.open = static_cast<double>(seen->holds - seen->releases);
     edges.beyond = static_cast<double>(seen->holds) - static_cast<double>(periods);
+    edges.blind_ms = Ms(effect.blind_ns());
     for (const witness::Stall& stall : all) {
+      if (stall.dark()) continue;
       const bool earlier = Ms(static_cast<std::int64_t>(seen->first_ns) - stall.begin_ns) > kEdgeMs;
       if (earlier) edges.unseen_ms = std::max(edges.unseen_ms, Ms(stall.length_ns()));
     }
     return edges;
   }
 
-  // Where somebody else has the CPU at an edge, the process sees that too, so there are four tries.
-  void ExpectSeesEachStall(const witness::Stalls& stalls) {
+  // Where somebody else has the CPU at an edge, nobody knows when it was: no try. Four of the
+  // others.
+  void ExpectSeesEachStall(const WatchedSpinner& spinner) {
     Edges edges;
-    for (int i = 0; i < 4 && (i == 0 || !edges.near()); ++i) edges = Limit(stalls);
+    int tries = 0;
+    for (int i = 0; i < 40 && tries < 4 && (tries == 0 || !edges.near()); ++i) {
+      edges = Limit(spinner);
+      if (edges.blind_ms <= 1) ++tries;
+    }
+    EXPECT_GT(tries, 0) << "this machine has too much else to do";
     EXPECT_NEAR(edges.first_ms, 0, kEdgeMs);
     EXPECT_NEAR(edges.last_ms, 0, kEdgeMs);
     EXPECT_EQ(edges.open, 0);
@@ -180,24 +191,18 @@ class ThrottlingTest : public ::testing::Test {
   std::string below_;
 };
 
-TEST_F(ThrottlingTest, SeesEachStall_WhereTheProcessItselfDoes) {
-  witness::Stalls stalls(kShortestNs);
-  Spin(&stalls);
-  ExpectSeesEachStall(stalls);
-}
+TEST_F(ThrottlingTest, SeesEachStall_WhereTheProcessItselfDoes) { ExpectSeesEachStall(*Spin()); }
 
 TEST_F(ThrottlingTest, SeesTasksOfAGroupBelow) {
-  witness::Stalls stalls(kShortestNs);
-  const pid_t spinner = Spin(&stalls);
-  MoveBelow(spinner);
-  ExpectSeesEachStall(stalls);
+  const std::unique_ptr<WatchedSpinner> spinner = Spin();
+  MoveBelow(spinner->pid());
+  ExpectSeesEachStall(*spinner);
 }
 
 // The same object serves one watch after the other.
 TEST_F(ThrottlingTest, EachWatchBeginsAtNothing) {
-  witness::Stalls stalls(kShortestNs);
-  Spin(&stalls);
-  ExpectSeesEachStall(stalls);
+  const std::unique_ptr<WatchedSpinner> spinner = Spin();
+  ExpectSeesEachStall(*spinner);
   const std::unique_ptr<ThrottleWatch> watch = Watch();
   witness::SleepForMs(100);
   const absl::StatusOr<fault_throttle> seen = watch->Read();
@@ -207,24 +212,23 @@ TEST_F(ThrottlingTest, EachWatchBeginsAtNothing) {
 }
 
 TEST_F(ThrottlingTest, SeesNothingOfALimitOfAnotherGroup) {
-  witness::Stalls stalls(kShortestNs);
-  const pid_t spinner = Spin(&stalls);
+  const std::unique_ptr<WatchedSpinner> spinner = Spin();
   // Of a group below: its tasks are the target's, its limit is not.
-  MoveBelow(spinner);
+  MoveBelow(spinner->pid());
   const std::unique_ptr<ThrottleWatch> watch = Watch();
   const std::int64_t begin_ns = witness::NowNs();
   SetLimit(kBelow, true);
   witness::SleepForMs(300);
   SetLimit(kBelow, false);
-  EXPECT_GE(witness::Longest(stalls.Since(begin_ns)).length_ns(), kSureNs) << "it was not limited";
+  EXPECT_GE(witness::Longest(spinner->Since(begin_ns)).length_ns(), kSureNs)
+      << "it was not limited";
   const absl::StatusOr<fault_throttle> seen = watch->Read();
   ASSERT_TRUE(seen.ok()) << seen.status();
   EXPECT_EQ(seen->holds, 0u);
 }
 
 TEST_F(ThrottlingTest, SeesNothing_AfterItWasDetached) {
-  witness::Stalls stalls(kShortestNs);
-  Spin(&stalls);
+  const std::unique_ptr<WatchedSpinner> spinner = Spin();
   const std::unique_ptr<ThrottleWatch> watch = Watch();
   SetLimit(kItself, true);
   witness::SleepForMs(200);

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/kernel/host_digest.h"
+#include "tests/kernel/watched_spinner.h"
 #include "tests/trials/spinners.h"
 #include "tests/trials/spread.h"
 #include "tests/witness/memory.h"
@@ -132,14 +133,14 @@ absl::StatusOr<GivenDose> MeasureLeak(TrialSite* site, double asked) {
 
 // A duration counts from the command: what the journal takes of it is not given.
 absl::StatusOr<GivenDose> MeasurePause(TrialSite* site, double asked) {
-  witness::Stalls stalls(2 * witness::kMs);
-  const absl::StatusOr<pid_t> spinner = site->group().Spawn([&stalls] { return stalls.Spin(); });
+  const auto spinner = WatchedSpinner::Start(&site->group(), 2 * witness::kMs);
   if (!spinner.ok()) return spinner.status();
-  while (!stalls.running()) witness::SleepForMs(1);
   const std::int64_t begin_ns = witness::NowNs();
   const absl::StatusOr<v1::FaultState> ended = site->Run(site->Spec("process.pause", asked / 1000));
   witness::SleepForMs(20);
-  const std::int64_t paused_ns = witness::Longest(stalls.Since(begin_ns)).length_ns();
+  const witness::Stall pause = witness::Longest((*spinner)->Since(begin_ns));
+  // Without what was another's at either end.
+  const std::int64_t paused_ns = pause.length_ns() - pause.begin_blind_ns - pause.end_blind_ns;
   site->group().Empty();
   if (!ended.ok()) return ended.status();
   return GivenDose{static_cast<double>(paused_ns) / witness::kMs,

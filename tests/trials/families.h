@@ -26,6 +26,9 @@ struct Witnessed {
   std::int64_t last_ns = 0;
   // The end of the effect; what `undone` says.
   std::int64_t end_ns = 0;
+  // For how long at an edge it could not look, as others had its CPU: what it says of that edge is
+  // known no better. 0 where it does not notice.
+  std::int64_t blind_ns = 0;
 };
 
 struct Trial {
@@ -88,6 +91,8 @@ struct EdgeErrors {
   // Dose told minus counted, where there is a count.
   std::vector<double> dose;
   std::int64_t others_lost = 0;
+  // Trials that are not among them, as the witness could not look.
+  int blind = 0;
 
   void Add(const Trial& trial);
   // A line for each edge.
@@ -97,7 +102,10 @@ struct EdgeErrors {
 // How many trials: `usual`, or what FAULTLINE_TRIALS in the environment says.
 int TrialCount(int usual);
 
-// `count` trials of a family. The error of a trial that could not be made says which one it was.
+// `count` trials of a family whose witness could look at both edges, to a millisecond: one that
+// could not is made again, which depends on nothing that a label says. FailedPrecondition: it could
+// not in most of ten times as many. The error of a trial that could not be made says which one it
+// was.
 absl::StatusOr<EdgeErrors> RunTrials(TrialSite* site, const FamilyRow& row, int count);
 
 }  // namespace faultline

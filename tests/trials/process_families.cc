@@ -3,12 +3,15 @@
 // cpu.limit, process.pause and mem.leak: a process of the group stands still, or its memory grows.
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "tests/kernel/watched_spinner.h"
 #include "tests/trials/families.h"
 #include "tests/witness/now.h"
 #include "tests/witness/readings.h"
@@ -17,17 +20,16 @@
 namespace faultline {
 namespace {
 
-using witness::Stalls;
-
 // With a process in the group that reads the clock all the time.
 class StallFamily : public Family {
  public:
-  StallFamily(TrialSite* site, std::int64_t shortest_ns) : site_(site), stalls_(shortest_ns) {}
+  StallFamily(TrialSite* site, std::int64_t shortest_ns) : site_(site), shortest_ns_(shortest_ns) {}
 
   absl::Status Begin() {
-    const absl::StatusOr<pid_t> spinner = site_->group().Spawn([this] { return stalls_.Spin(); });
+    absl::StatusOr<std::unique_ptr<WatchedSpinner>> spinner =
+        WatchedSpinner::Start(&site_->group(), shortest_ns_);
     if (!spinner.ok()) return spinner.status();
-    while (!stalls_.running()) witness::SleepForMs(1);
+    spinner_ = *std::move(spinner);
     return absl::OkStatus();
   }
 
@@ -39,8 +41,8 @@ class StallFamily : public Family {
     witness::SleepForMs(kTrialBesideMs);
     Trial trial;
     trial.state = *std::move(ended);
-    const witness::Stall effect = Effect(stalls_.Since(begin_ns));
-    trial.seen = {effect.begin_ns, effect.end_ns, effect.end_ns};
+    const witness::Stall effect = Effect(spinner_->Since(begin_ns));
+    trial.seen = {effect.begin_ns, effect.end_ns, effect.end_ns, effect.blind_ns()};
     return trial;
   }
 
@@ -51,7 +53,8 @@ class StallFamily : public Family {
   TrialSite* const site_;
 
  private:
-  Stalls stalls_;
+  const std::int64_t shortest_ns_;
+  std::unique_ptr<WatchedSpinner> spinner_;
 };
 
 // Sees a file's first number change, to a fifth of a millisecond.

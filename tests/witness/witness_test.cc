@@ -3,6 +3,7 @@
 // The witnesses on what is known without them.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -72,17 +73,81 @@ TEST(Stalls, ChainIsWhatAQuotaMakes) {
   EXPECT_EQ(Longest({}).end_ns, 0);
 }
 
-// A hypervisor's pause ends no chain and begins none, and the host's own after the last one of a
-// quota are none of it.
+// What the stand-in did not have either ends no chain and begins none, but may hide where it did;
+// the host's own after the last one of a quota are none of it.
 TEST(Stalls, ChainIsNotWhatTheHostMakes) {
-  const std::vector<Stall> stalls{
-      {30 * kMs, 39 * kMs, false},  {40 * kMs, 43 * kMs},   {50 * kMs, 95 * kMs},
-      {97 * kMs, 115 * kMs, false}, {116 * kMs, 145 * kMs}, {149 * kMs, 150 * kMs},
-      {153 * kMs, 156 * kMs},       {160 * kMs, 163 * kMs}, {164 * kMs, 180 * kMs, false},
+  const auto dark = [](std::int64_t begin_ns, std::int64_t end_ns) {
+    return Stall{begin_ns, end_ns, end_ns - begin_ns, end_ns - begin_ns};
   };
-  const Stall chain = Chain(stalls, 20 * kMs, 10 * kMs);
+  std::vector<Stall> stalls{
+      dark(30 * kMs, 39 * kMs),  {40 * kMs, 43 * kMs, 1, 2},   {50 * kMs, 95 * kMs, 3, 4},
+      dark(97 * kMs, 115 * kMs), {116 * kMs, 145 * kMs, 5, 6}, {149 * kMs, 150 * kMs, 7, 8},
+      {153 * kMs, 156 * kMs},    {160 * kMs, 163 * kMs},
+  };
+  Stall chain = Chain(stalls, 20 * kMs, 10 * kMs);
   EXPECT_EQ(chain.begin_ns, 40 * kMs);
   EXPECT_EQ(chain.end_ns, 150 * kMs);
+  EXPECT_EQ(chain.begin_blind_ns, 9 * kMs);
+  EXPECT_EQ(chain.end_blind_ns, 8);
+  stalls.erase(stalls.begin());
+  stalls.push_back(dark(164 * kMs, 180 * kMs));
+  chain = Chain(stalls, 20 * kMs, 10 * kMs);
+  EXPECT_EQ(chain.end_ns, 150 * kMs);
+  EXPECT_EQ(chain.begin_blind_ns, 1);
+  EXPECT_EQ(chain.blind_ns(), 16 * kMs);
+  EXPECT_EQ(Longest({dark(0, 50 * kMs), {60 * kMs, 70 * kMs, 1, 1}}).begin_ns, 60 * kMs);
+}
+
+// Whoever takes the CPU from both, as a hypervisor does, held nobody back.
+TEST(StandIn, TellsWhoIsHeldBackFromWhoHasNoCpu) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: a process goes before all others";
+  const int cpu = WitnessCpu();
+  Stalls stalls(kMs / 2);
+  StandIn stand_in;
+  const auto spawn = [](auto body) {
+    const pid_t pid = ::fork();
+    if (pid != 0) return pid;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    body();
+    ::_exit(0);
+  };
+  const pid_t last = spawn([&] { stand_in.Spin(cpu); });
+  while (!stand_in.running()) SleepForMs(1);
+  const pid_t watched = spawn([&] { stalls.Spin(cpu); });
+  while (!stalls.running()) SleepForMs(1);
+  SleepForMs(20);
+  const std::int64_t begin_ns = NowNs();
+  ::kill(watched, SIGSTOP);
+  SleepForMs(60);
+  ::kill(watched, SIGCONT);
+  SleepForMs(60);
+  const std::int64_t taken_ns = NowNs();
+  const pid_t taker = spawn([cpu] {
+    cpu_set_t only;
+    CPU_ZERO(&only);
+    CPU_SET(static_cast<std::size_t>(cpu), &only);
+    ::sched_setaffinity(0, sizeof(only), &only);
+    BePunctual();
+    for (const std::int64_t until_ns = NowNs() + 40 * kMs; NowNs() < until_ns;) {
+    }
+  });
+  ::waitpid(taker, nullptr, 0);
+  SleepForMs(60);
+  Stall held;
+  Stall taken;
+  for (const Stall& stall : stand_in.Beside(stalls.Since(begin_ns))) {
+    if (stall.length_ns() < 30 * kMs) continue;
+    (stall.begin_ns < taken_ns ? held : taken) = stall;
+  }
+  EXPECT_GT(held.length_ns(), 30 * kMs);
+  EXPECT_FALSE(held.dark());
+  EXPECT_LT(held.blind_ns(), 30 * kMs);
+  EXPECT_GT(taken.length_ns(), 30 * kMs);
+  EXPECT_TRUE(taken.dark());
+  for (const pid_t pid : {watched, last}) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
 }
 
 TEST(Stolen, IsPartOfTheTimeThatPasses) {
