@@ -6,9 +6,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 #include "tests/injector/controller_fixture.h"
 
@@ -85,7 +87,8 @@ TEST(Lease, TakesAddressesOnly) {
 }
 
 TEST(Lease, WhatCannotBeReadOfItsFile_IsNotKnown) {
-  const std::string file = ::testing::TempDir() + "faultline-lease-collector";
+  const std::string file =
+      ::testing::TempDir() + "faultline-lease-collector-" + std::to_string(::getpid());
   std::ofstream(file) << "10.0.0.7:7443\nnonsense\n";
   EXPECT_FALSE(Lease(file).knows_collector());
   std::ofstream(file) << "10.0.0.7:7443\n";
@@ -96,7 +99,8 @@ TEST(Lease, WhatCannotBeReadOfItsFile_IsNotKnown) {
 }
 
 TEST(Lease, TellsAKeeperUntilWhenItStands) {
-  const std::string file = ::testing::TempDir() + "faultline-lease-term";
+  const std::string file =
+      ::testing::TempDir() + "faultline-lease-term-" + std::to_string(::getpid());
   std::ofstream(file) << "7\n";
   Lease lease("", file);
   EXPECT_EQ(Lease::ReadTerm(file), INT64_MAX);

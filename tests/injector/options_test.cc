@@ -39,7 +39,9 @@ class InjectorOptionsTest : public testing::Test {
     return ParseWords(std::move(words));
   }
 
-  const std::string path_ = testing::TempDir() + "injector_options_test.yaml";
+  // Of this process alone: ctest runs several at once.
+  const std::string path_ =
+      testing::TempDir() + "injector_options_" + std::to_string(::getpid()) + ".yaml";
 };
 
 // The services that undo, and the removal of the package, read the file that the injector reads.
