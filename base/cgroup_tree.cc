@@ -9,6 +9,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -155,6 +157,14 @@ absl::Status CgroupTree::ValidatePath(absl::string_view path) {
   if (!absl::StartsWith(path, "/") || path.size() >= PATH_MAX) {
     return absl::InvalidArgumentError(
         absl::StrCat("control group \"", path, "\" is not a path from the root, like /web"));
+  }
+  // A NUL would end it for the kernel, and not for who compares it with what is protected.
+  const bool printable = std::none_of(path.begin(), path.end(), [](char c) {
+    return absl::ascii_iscntrl(static_cast<unsigned char>(c));
+  });
+  if (!printable) {
+    return absl::InvalidArgumentError(absl::StrCat("control group \"", absl::CEscape(path),
+                                                   "\" has a control character in its path"));
   }
   if (path == "/") return absl::OkStatus();
   for (absl::string_view part : absl::StrSplit(path.substr(1), '/')) {

@@ -145,7 +145,7 @@ absl::StatusOr<std::unique_ptr<Injection>> Injection::Plan(Host* host, Clock* cl
     injection->notes_.push_back(
         absl::StrCat("what it changes is looked at shortly before it begins: ", rival.message()));
   } else if (absl::Status planned =
-                 injection->PlanLevers(**type, *parameters, *shape, std::move(exempt));
+                 injection->PlanLevers(**type, *parameters, *shape, others, std::move(exempt));
              !planned.ok()) {
     return planned;
   }
@@ -170,7 +170,8 @@ absl::Status Injection::HoldProcess(std::int64_t process_start) {
 }
 
 absl::Status Injection::PlanLevers(const FaultType& type, const Parameters& parameters,
-                                   const Shape& shape, std::vector<v1::PeerFilter> exempt) {
+                                   const Shape& shape, const Others& others,
+                                   std::vector<v1::PeerFilter> exempt) {
   const std::string& cgroup = state_.cgroup();
   fault_ = type.make();
   const Request request{state_.spec(),
@@ -179,7 +180,8 @@ absl::Status Injection::PlanLevers(const FaultType& type, const Parameters& para
                         state_.start_boottime_ns(),
                         state_.deadline_boottime_ns(),
                         shape,
-                        std::move(exempt)};
+                        std::move(exempt),
+                        others.beside};
   if (FollowerOf(type, shape.ramp()) == Follower::kController) steps_ = fault_->StepsOf(request);
   level_ = steps_.StepLevel(0);
   if (absl::Status planned = fault_->Plan(*host_, request, &levers_, &notes_); !planned.ok()) {

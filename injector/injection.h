@@ -121,7 +121,7 @@ class Injection {
   Injection(Host* host, Clock* clock) : host_(host), clock_(clock) {}
   void FillState(const FaultType& type, const v1::FaultSpec& spec, Timing timing);
   absl::Status PlanLevers(const FaultType& type, const Parameters& parameters, const Shape& shape,
-                          std::vector<v1::PeerFilter> exempt);
+                          const Others& others, std::vector<v1::PeerFilter> exempt);
   void TakeBaseline();
   // What is new since the last step to `level`, in the order that never loosens on the way.
   absl::Status SetLevels(double level);

@@ -240,7 +240,7 @@ void TakeLimits(const LimitTexts& texts, InjectorOptions& options) {
   }
 }
 
-absl::Status CheckOwnedByRoot(const std::string& path) {
+absl::Status CheckOwnedByRoot(const std::string& path, absl::string_view what) {
   if (path.empty()) return absl::OkStatus();
   std::string folder = std::filesystem::path(path).parent_path();
   if (folder.empty()) folder = ".";
@@ -253,7 +253,7 @@ absl::Status CheckOwnedByRoot(const std::string& path) {
     const bool by_group = (info.st_mode & S_IWGRP) != 0 && info.st_gid != 0 && !sticky;
     if (info.st_uid == 0 && !by_others && !by_group) continue;
     return absl::FailedPreconditionError(absl::StrCat(
-        each, " decides what may be done to this host, and ",
+        each, " ", what, ", and ",
         info.st_uid == 0 ? "others than root may write it" : "it is not root's",
         ": `chown root:root ", each, " && chmod go-w ", each, "`, and look at what it says"));
   }

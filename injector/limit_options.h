@@ -34,8 +34,9 @@ void AddLimitOptions(CLI::App& app, LimitTexts& texts, InjectorOptions& options)
 // After the parse: what the texts mean.
 void TakeLimits(const LimitTexts& texts, InjectorOptions& options);
 
-// FailedPrecondition: somebody else than root could have written `path`, the configuration, or put
-// another file in its place. OK for "": there is none.
-absl::Status CheckOwnedByRoot(const std::string& path);
+// FailedPrecondition: somebody else than root could have written `path`, or put another file in its
+// place. `what`: why that matters, of it. OK for "": there is none.
+absl::Status CheckOwnedByRoot(const std::string& path,
+                              absl::string_view what = "decides what may be done to this host");
 
 }  // namespace faultline

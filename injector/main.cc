@@ -233,6 +233,12 @@ absl::StatusOr<int> Run(const InjectorOptions& options, int signals, Supervisor*
   if (!options.undo && !options.remove_planes) {
     if (absl::Status owned = CheckOwnedByRoot(options.config_file); !owned.ok()) return owned;
   }
+  for (const std::string& folder : {options.state_dir, options.run_dir}) {
+    if (::access(folder.c_str(), F_OK) != 0) continue;
+    // What stands in the journal is undone as root.
+    absl::Status owned = CheckOwnedByRoot(folder, "holds what is done to this host as root");
+    if (!owned.ok()) return owned;
+  }
   if (options.undo && !HasJournal(options.state_dir)) {
     LogError("there is no journal in ", options.state_dir,
              ": nothing was undone; is --state-dir right?");

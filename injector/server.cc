@@ -137,7 +137,12 @@ absl::Status Server::Check(const Options& options) {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Options& options,
                                                       Controller* controller) {
   GrpcLog::Capture();
-  if (::mkdir(options.run_dir.c_str(), kRunDirMode) != 0 && errno != EEXIST) {
+  // Whatever the umask: the group finds its socket in it.
+  if (::mkdir(options.run_dir.c_str(), kRunDirMode) == 0) {
+    if (::chmod(options.run_dir.c_str(), kRunDirMode) != 0) {
+      return ErrnoStatus(errno, absl::StrCat("open ", options.run_dir, " to its group"));
+    }
+  } else if (errno != EEXIST) {
     return ErrnoStatus(errno, absl::StrCat("make ", options.run_dir));
   }
   grpc::EnableDefaultHealthCheckService(true);

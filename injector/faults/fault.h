@@ -76,6 +76,8 @@ struct Request {
   Shape shape = {};
   // Peers that no network fault meets.
   std::vector<v1::PeerFilter> exempt = {};
+  // Other faults that are in force at a time when it will be.
+  absl::Span<const v1::FaultState* const> beside = {};
 };
 
 class Fault {

@@ -44,6 +44,7 @@ class MemLeak final : public Fault {
     spec.bytes_per_second = rate;
     spec.shape = request.shape;
     spec.start_ns = request.start_ns;
+    spec.promised_bytes = Promised(request.beside);
     LeverOr lever = host.Leak(spec);
     if (!lever.ok()) return lever.status();
     levers->push_back(std::move(*lever));
@@ -56,6 +57,24 @@ class MemLeak final : public Fault {
   }
 
  private:
+  // Between two pulses, and before it begins, a leak holds nothing of what it was granted.
+  static std::int64_t Promised(absl::Span<const v1::FaultState* const> beside) {
+    std::int64_t promised = 0;
+    for (const v1::FaultState* other : beside) {
+      if (other->spec().type() != "mem.leak") continue;
+      const FaultType* const type = FindFaultType(other->spec().type());
+      const auto asked = Parameters::Parse(type->parameters, other->spec());
+      if (!asked.ok()) continue;
+      const std::int64_t bytes = asked->Integer("bytes");
+      const bool pulse = other->spec().shape().kind() == v1::SHAPE_KIND_PULSE;
+      // The most that it held: between pulses it is to come again.
+      const std::int64_t held = pulse || other->dose().empty() ? 0 : other->dose(0).value();
+      const std::int64_t left = std::max<std::int64_t>(0, bytes - held);
+      promised = left > INT64_MAX - promised ? INT64_MAX : promised + left;
+    }
+    return promised;
+  }
+
   // Bytes a second.
   static std::int64_t Rate(const Request& request) {
     if (!request.shape.ramp()) return request.parameters.Integer("rate");

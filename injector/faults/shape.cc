@@ -9,9 +9,13 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 
 namespace faultline {
 namespace {
+
+// Between two pulses: longer than any fault may last, and far from what 64 bits hold.
+constexpr std::int64_t kMostOffNs = 24 * 3600 * kNsPerSecond;
 
 std::string SpellTime(std::int64_t ns) { return absl::FormatDuration(absl::Nanoseconds(ns)); }
 
@@ -70,6 +74,10 @@ absl::Status CheckPulse(const v1::FaultSpec& spec, std::int64_t least_ns) {
   status = CheckUnused(spec, shape.ramp_ns() == 0,
                        "a pulse is on or off; the time of a ramp must be left out");
   if (!status.ok()) return status;
+  if (shape.off_ns() > kMostOffNs) {
+    return Wrong(spec, absl::StrCat("the time between pulses is ", SpellTime(shape.off_ns()),
+                                    "; it may be at most ", SpellTime(kMostOffNs)));
+  }
   if (shape.on_ns() <= spec.duration_ns()) return absl::OkStatus();
   return Wrong(spec, absl::StrCat("a pulse is on for ", SpellTime(shape.on_ns()),
                                   ", and the fault ends after ", SpellTime(spec.duration_ns()),

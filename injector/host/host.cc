@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/host/host.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/cgroup_tree.h"
 #include "injector/host/cgroup_value.h"
 #include "injector/host/freezer.h"
 #include "injector/host/hold.h"
@@ -105,7 +110,8 @@ absl::StatusOr<std::string> Host::Resolve(const v1::Target& target) {
       "on a control group");
   if (target.has_cgroup()) {
     path = target.cgroup();
-    const absl::Status exists = kernel_.cgroups->Exists(target.cgroup());
+    absl::Status exists = CgroupTree::ValidatePath(target.cgroup());
+    if (exists.ok()) exists = kernel_.cgroups->Exists(target.cgroup());
     if (!exists.ok()) path = exists;
   }
   if (target.has_unit()) path = ResolveUnit(target.unit());
@@ -121,9 +127,12 @@ absl::StatusOr<std::int64_t> Host::ProcessStart(const v1::Target& target) const 
 }
 
 absl::StatusOr<std::string> Host::ResolveUnit(const std::string& unit) const {
-  if (unit.empty() || absl::StrContains(unit, '/') || !absl::StrContains(unit, '.')) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", unit, "\" is no unit: give its full name, like nginx.service"));
+  const bool plain = std::all_of(unit.begin(), unit.end(), [](char c) {
+    return absl::ascii_isgraph(static_cast<unsigned char>(c)) && c != '/';
+  });
+  if (!plain || !absl::StrContains(unit, '.')) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", absl::CEscape(unit), "\" is no unit: give its full name, like nginx.service"));
   }
   if (kernel_.units == nullptr) {
     return absl::FailedPreconditionError(

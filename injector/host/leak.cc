@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/host/leak.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -26,19 +27,22 @@ std::string SpellBytes(std::int64_t bytes) {
   return absl::StrCat(bytes, " B");
 }
 
-absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes, const Reserve& reserve) {
+absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes, const Reserve& reserve,
+                           std::int64_t promised) {
   const std::int64_t total = MeminfoBytes(meminfo, "MemTotal:");
   const std::int64_t available = MeminfoBytes(meminfo, "MemAvailable:");
   if (total < 0 || available < 0) {
     return absl::InternalError("/proc/meminfo shows no MemTotal or no MemAvailable");
   }
   const std::int64_t kept = reserve.Of(total);
-  const std::int64_t spare = available - kept;
+  const std::int64_t spare = available - kept - std::min(promised, available);
   if (bytes <= spare) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("the host has ", SpellBytes(available), " available and ", SpellBytes(kept),
-                   " of its ", SpellBytes(total), " must stay (memory-reserve): hold at most ",
-                   SpellBytes(spare < 0 ? 0 : spare), ", not ", SpellBytes(bytes)));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the host has ", SpellBytes(available), " available and ", SpellBytes(kept), " of its ",
+      SpellBytes(total), " must stay (memory-reserve)",
+      promised == 0 ? ""
+                    : absl::StrCat(", and other leaks are to take ", SpellBytes(promised), " more"),
+      ": hold at most ", SpellBytes(spare < 0 ? 0 : spare), ", not ", SpellBytes(bytes)));
 }
 
 LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, const Reserve& reserve, const LeakSpec& spec) {
@@ -59,7 +63,10 @@ LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, const Reserve& reserve, con
   if (!lever.ok()) return lever;
   const absl::StatusOr<std::string> meminfo = helpers->Meminfo();
   if (!meminfo.ok()) return meminfo.status();
-  if (absl::Status room = CheckHeadRoom(*meminfo, spec.bytes, reserve); !room.ok()) return room;
+  if (absl::Status room = CheckHeadRoom(*meminfo, spec.bytes, reserve, spec.promised_bytes);
+      !room.ok()) {
+    return room;
+  }
   return lever;
 }
 

@@ -25,6 +25,8 @@ struct LeakSpec {
   Shape shape;
   // Of the shape, CLOCK_BOOTTIME.
   std::int64_t start_ns = 0;
+  // What other leaks were granted and do not hold yet, so that the host still shows it.
+  std::int64_t promised_bytes = 0;
 };
 
 // FailedPrecondition: it would leave the host less than `reserve` of its memory.
@@ -33,8 +35,9 @@ LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, const Reserve& reserve, con
 // "18.6 GiB", rounded down: what is said to fit does.
 std::string SpellBytes(std::int64_t bytes);
 
-// FailedPrecondition unless `bytes` more leave `reserve` of the memory that `meminfo` shows.
+// FailedPrecondition unless `bytes` more, beside `promised`, leave `reserve` of the memory that
+// `meminfo` shows.
 absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes,
-                           const Reserve& reserve = {.percent = 10});
+                           const Reserve& reserve = {.percent = 10}, std::int64_t promised = 0);
 
 }  // namespace faultline

@@ -65,6 +65,13 @@ TEST(CgroupTree_ValidatePath, RefusesWhatIsNotANormalisedAbsolutePath) {
   for (const char* bad : {"", "a", "/a/", "//a", "/a//b", "/../x", "/a/./b"}) {
     EXPECT_FALSE(CgroupTree::ValidatePath(bad).ok()) << bad;
   }
+  // What the kernel would read as another path than we do.
+  for (const absl::string_view bad : {absl::string_view("/a\0b", 4), absl::string_view("/\0", 2),
+                                      absl::string_view("/a\n"), absl::string_view("/a\x7f")}) {
+    const absl::Status refused = CgroupTree::ValidatePath(bad);
+    EXPECT_FALSE(refused.ok());
+    EXPECT_NE(refused.message().find("control character"), absl::string_view::npos) << refused;
+  }
 }
 
 }  // namespace

@@ -82,6 +82,32 @@ TEST_F(ControllerTest, AnIdThatWasRefused_StaysRefused) {
   EXPECT_TRUE(controller().Start(Spec("cpu.limit", "b")).ok());
 }
 
+// Protected groups are compared as a whole, and the kernel stops at the NUL.
+TEST_F(ControllerTest, ATargetWithANul_IsNone) {
+  for (const char* type : {"cpu.limit", "net.loss", "process.pause"}) {
+    v1::FaultSpec spec = Spec(type, "a");
+    spec.mutable_target()->set_cgroup(std::string("/web\0x", 6));
+    ExpectRefused(spec, absl::StatusCode::kInvalidArgument, "control character");
+  }
+  v1::FaultSpec unit = Spec("cpu.limit", "b");
+  unit.mutable_target()->set_unit(std::string("ssh.service\0x", 13));
+  ExpectRefused(unit, absl::StatusCode::kInvalidArgument, "is no unit");
+}
+
+// Memory that one leak was granted and does not hold yet is no other's.
+TEST_F(ControllerTest, LeaksShareTheHeadRoom) {
+  // Of 3.05 GiB that may go.
+  v1::FaultSpec leak = Spec("mem.leak", "a");
+  (*leak.mutable_parameters())["bytes"] = "2GiB";
+  ASSERT_TRUE(controller().Start(leak).ok());
+  v1::FaultSpec other = Spec("mem.leak", "b", "/db");
+  (*other.mutable_parameters())["bytes"] = "2GiB";
+  ExpectRefused(other, absl::StatusCode::kFailedPrecondition, "other leaks are to take 2 GiB more");
+  (*other.mutable_parameters())["bytes"] = "1GiB";
+  other.set_id("c");
+  EXPECT_TRUE(controller().Start(other).ok());
+}
+
 TEST_F(ControllerTest, LimitsTheCpu_UntilTheDeadline) {
   std::vector<v1::Phase> phases;
   controller().Watch(false, [&](const v1::FaultState& state) { phases.push_back(state.phase()); });

@@ -170,6 +170,10 @@ TEST_F(InjectorOptionsTest, TheFileHasToBeRootsAlone) {
   ASSERT_EQ(::chmod(folder.c_str(), 01777), 0);
   EXPECT_TRUE(CheckOwnedByRoot(file).ok());
   EXPECT_TRUE(absl::IsNotFound(CheckOwnedByRoot(folder + "/none")));
+  // A folder too, and in other words.
+  ASSERT_EQ(::chown(folder.c_str(), 65534, 65534), 0);
+  EXPECT_THAT(std::string(CheckOwnedByRoot(folder, "holds the journal").message()),
+              testing::HasSubstr(" holds the journal, and it is not root's"));
   std::filesystem::remove_all(folder);
 }
 

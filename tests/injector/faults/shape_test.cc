@@ -83,6 +83,17 @@ TEST(Shape, AShortRampHasFewerSteps) {
   EXPECT_EQ(shape.StepLevel(shape.ramp_ns), 1);
 }
 
+// Sums of its times have to fit, and there is nothing to wait for after the longest fault.
+TEST(Shape, TheTimeBetweenPulsesIsBounded) {
+  constexpr std::int64_t kDay = 24 * 3600 * kNsPerSecond;
+  EXPECT_TRUE(ParseShape(Spec(v1::SHAPE_KIND_PULSE, 0, kNsPerSecond, kDay), "pulse", kLeast).ok());
+  for (const std::int64_t off_ns : {kDay + 1, INT64_MAX}) {
+    const auto shape =
+        ParseShape(Spec(v1::SHAPE_KIND_PULSE, 0, kNsPerSecond, off_ns), "pulse", kLeast);
+    EXPECT_THAT(std::string(shape.status().message()), HasSubstr("it may be at most 24h"));
+  }
+}
+
 TEST(Shape, APulseBeginsOn) {
   const auto shape = ParseShape(Spec(v1::SHAPE_KIND_PULSE, 0, 2 * kNsPerSecond, kNsPerSecond),
                                 "ramp|pulse", kLeast);

@@ -18,6 +18,18 @@ TEST(HeadRoom, LeavesATenthOfTheHost) {
   EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("hold at most 1.9 MiB"));
 }
 
+// The host still shows what they do not hold yet.
+TEST(HeadRoom, IsNotGrantedTwice) {
+  constexpr std::int64_t kOther = std::int64_t{1500} * 1024;
+  EXPECT_TRUE(CheckHeadRoom(kMeminfo, std::int64_t{500} * 1024, {.percent = 10}, kOther).ok());
+  const absl::Status refused =
+      CheckHeadRoom(kMeminfo, std::int64_t{500} * 1024 + 1, {.percent = 10}, kOther);
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_THAT(std::string(refused.message()),
+              ::testing::HasSubstr("other leaks are to take 1.4 MiB more: hold at most 500 KiB"));
+  EXPECT_FALSE(CheckHeadRoom(kMeminfo, 1, {.percent = 10}, INT64_MAX).ok());
+}
+
 TEST(SpellBytes, RoundsDownToATenth) {
   EXPECT_EQ(SpellBytes(0), "0 B");
   EXPECT_EQ(SpellBytes(1023), "1023 B");
