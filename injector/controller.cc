@@ -321,7 +321,7 @@ void Controller::Halt(const std::string& reason, HaltAnswer answer) {
 
 absl::StatusOr<v1::HaltResponse> Controller::HaltLocked(const std::string& reason) {
   const std::string text = reason.empty() ? "no reason was given" : reason;
-  const absl::Status kept = halt_.Engage(text);
+  halt_.Engage(text);
   v1::HaltResponse response;
   for (v1::FaultState& state : EndEach(absl::StrCat("halted: ", text))) {
     *response.add_ended() = std::move(state);
@@ -329,7 +329,8 @@ absl::StatusOr<v1::HaltResponse> Controller::HaltLocked(const std::string& reaso
   LogEvent(Event::kHalted,
            {{kReasonField, text}, {kCountField, absl::StrCat(response.ended_size())}},
            "halted: ", text, "; ", response.ended_size(), " faults ended");
-  if (!kept.ok()) {
+  // A disk that does not answer must not keep a fault in force.
+  if (const absl::Status kept = halt_.Keep(); !kept.ok()) {
     return WithContext(kept,
                        "every fault is ended and the halt is in force, but it will not "
                        "outlive this process");

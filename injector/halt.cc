@@ -41,14 +41,17 @@ HaltLatch::HaltLatch(std::string path) : path_(std::move(path)) {
   if (!in || reason_.empty()) reason_ = absl::StrCat("the halt file ", path_, " has no text");
 }
 
-// A new file in the place of the old one: a power cut leaves either.
-absl::Status HaltLatch::Engage(const std::string& reason) {
+void HaltLatch::Engage(const std::string& reason) {
   engaged_ = true;
   reason_ = reason;
+}
+
+// A new file in the place of the old one: a power cut leaves either.
+absl::Status HaltLatch::Keep() const {
   const std::string fresh = path_ + ".new";
   {
     std::ofstream out(fresh, std::ios::trunc);
-    out << reason << '\n';
+    out << reason_ << '\n';
     out.close();
     if (!out) return absl::ResourceExhaustedError(absl::StrCat("write ", fresh));
   }

@@ -16,8 +16,10 @@ class HaltLatch {
   // Reads `path`. What cannot be read counts as engaged.
   explicit HaltLatch(std::string path);
 
-  // Engaged at once; durable when it returns OK.
-  absl::Status Engage(const std::string& reason);
+  // Engaged at once, in memory.
+  void Engage(const std::string& reason);
+  // Durable when it returns OK, which waits for the disk.
+  absl::Status Keep() const;
   // Released when it returns OK.
   absl::Status Release();
 

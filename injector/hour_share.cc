@@ -14,6 +14,8 @@ constexpr std::int64_t kHourNs = 3600 * kNsPerSecond;
 // How exactly the earliest time is looked for, and how far.
 constexpr std::int64_t kLookStepNs = 10 * kNsPerSecond;
 constexpr int kMostSteps = 2000;
+// Others' deadlines wait for it: so many intervals are looked at in all.
+constexpr int kMostLooks = 100'000;
 
 std::string SpellSeconds(std::int64_t ns) {
   return absl::FormatDuration(absl::Ceil(absl::Nanoseconds(ns), absl::Seconds(1)));
@@ -39,6 +41,8 @@ class Union {
       sum += part.end_ns - part.begin_ns;
     }
   }
+
+  int size() const { return static_cast<int>(parts_.size()); }
 
   // The most that lies, of this and of `wanted`, in any hour which `wanted` touches. It is one that
   // begins with a part, or ends with one: between those the amount grows or shrinks steadily.
@@ -79,7 +83,8 @@ class Union {
 
 // When `wanted` could begin; 0: not in the time that is looked at.
 std::int64_t Earliest(Interval wanted, const Union& taken, std::int64_t allowed_ns) {
-  for (int step = 0; step < kMostSteps; ++step) {
+  const int steps = std::min(kMostSteps, kMostLooks / (taken.size() + 1));
+  for (int step = 0; step < steps; ++step) {
     const std::int64_t over_ns = taken.MostWith(wanted) - allowed_ns;
     if (over_ns <= 0) return wanted.begin_ns;
     // Every hour changes by no more than what it is moved by.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/journal.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,11 +9,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "injector/host/process.h"
 #include "injector/injection.h"
 #include "proto/words.h"
 
@@ -50,6 +53,10 @@ constexpr const char* kSave =
 
 // An hour is looked at; the wall clock, by which other boots are compared, may be set meanwhile.
 constexpr std::int64_t kTakenKeptNs = 2 * 3600 * kNsPerSecond;
+
+// A new file on its way into the place of a damaged one; and what a database may have beside it.
+constexpr char kFresh[] = ".new";
+constexpr const char* kTails[] = {"", "-wal", "-shm"};
 
 // The write-ahead log, in bytes: as much is reserved, and left when it was longer.
 constexpr std::int64_t kLogBytes = 1 << 20;
@@ -100,6 +107,14 @@ absl::StatusOr<Journal::Statement> Journal::Prepare(const char* sql) {
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) {
   std::unique_ptr<Journal> journal(new Journal(path));
+  // A process ended while it put a new file in the place of a damaged one.
+  if (!std::filesystem::exists(path) && std::filesystem::exists(path + kFresh)) {
+    if (absl::Status status = journal->TakePlace(); !status.ok()) return status;
+    journal->complaints_.push_back(
+        absl::StrCat("the undo journal was damaged; what could be read of it was carried over, and "
+                     "the rest, in ",
+                     path, ".damaged-*, has to be undone by hand"));
+  }
   absl::Status opened = journal->OpenFile();
   if (absl::IsDataLoss(opened)) {
     if (absl::Status aside = journal->SetAside(opened.message()); !aside.ok()) return aside;
@@ -129,10 +144,11 @@ absl::StatusOr<std::int64_t> Journal::FirstDeadline(const std::string& path,
   std::int64_t first_ns = INT64_MAX;
   int code = SQLITE_ROW;
   while ((code = sqlite3_step(rows->get())) == SQLITE_ROW) {
-    first_ns = std::min<std::int64_t>(first_ns, sqlite3_column_int64(rows->get(), 0));
     v1::FaultState state;
-    const bool leased = state.ParseFromString(ColumnBytes(rows->get(), 1)) && state.leased();
-    if (leased) first_ns = std::min(first_ns, lease_until_ns);
+    // One that nobody can read is undone by no injector, however often it is ended.
+    if (!state.ParseFromString(ColumnBytes(rows->get(), 1))) continue;
+    first_ns = std::min<std::int64_t>(first_ns, sqlite3_column_int64(rows->get(), 0));
+    if (state.leased()) first_ns = std::min(first_ns, lease_until_ns);
   }
   if (code != SQLITE_DONE) return journal.Error("read the deadlines");
   return first_ns;
@@ -170,28 +186,24 @@ absl::Status Journal::OpenFile() {
   return Execute(kSchema);
 }
 
-// The damaged file is kept under another name, and what can still be read of it is carried over:
-// each open row is a fault that has to be undone.
+// What can still be read of the damaged file is carried over: each open row is a fault that has to
+// be undone. Into a file of its own, in one commit, which then takes the damaged one's place: a
+// process that ends on the way leaves the damaged file where it is, to whoever comes next.
 absl::Status Journal::SetAside(absl::string_view why) {
   db_.reset();
+  const std::string fresh = path_ + kFresh;
+  for (const char* tail : kTails) (void)::unlink((fresh + tail).c_str());
+  const absl::StatusOr<int> carried = CarryOver(path_, fresh);
+  if (!carried.ok()) return carried.status();
   const std::string kept = absl::StrCat(path_, ".damaged-", ::time(nullptr), "-", ::getpid());
-  for (const char* tail : {"", "-wal", "-shm"}) {
+  for (const char* tail : kTails) {
     const std::string from = path_ + tail;
     if (::rename(from.c_str(), (kept + tail).c_str()) != 0 && errno != ENOENT) {
       return ErrnoStatus(errno, absl::StrCat("set the damaged journal ", from, " aside"));
     }
   }
+  if (absl::Status status = TakePlace(); !status.ok()) return status;
   if (absl::Status status = OpenFile(); !status.ok()) return status;
-  absl::StatusOr<Statement> save = Prepare(kSave);
-  if (!save.ok()) return save.status();
-  save_ = std::move(*save);
-
-  Journal old(kept);
-  sqlite3* db = nullptr;
-  sqlite3_open_v2(kept.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
-  old.db_.reset(db);
-  const absl::StatusOr<int> carried = CarryOver(old);
-  if (!carried.ok()) return carried.status();
   complaints_.push_back(absl::StrCat("the undo journal is damaged (", why, "); it is kept as ",
                                      kept, " and ", *carried,
                                      " of its faults were carried over; a fault that was lost with "
@@ -199,23 +211,64 @@ absl::Status Journal::SetAside(absl::string_view why) {
   return absl::OkStatus();
 }
 
+absl::Status Journal::TakePlace() const {
+  // The old one's log would be read as the new one's.
+  for (const char* tail : {"-wal", "-shm"}) (void)::unlink((path_ + tail).c_str());
+  if (::rename((path_ + kFresh).c_str(), path_.c_str()) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("put a new journal in the place of ", path_));
+  }
+  const std::string folder = std::filesystem::path(path_).parent_path();
+  const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.valid() && ::fsync(fd.get()) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("sync ", folder));
+}
+
+absl::StatusOr<int> Journal::CarryOver(const std::string& from, const std::string& to) {
+  Journal old(from);
+  sqlite3* db = nullptr;
+  sqlite3_open_v2(from.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  old.db_.reset(db);
+  Journal fresh(to);
+  absl::Status status = fresh.OpenFile();
+  // One file, whole when it is closed.
+  if (status.ok()) status = fresh.Execute("PRAGMA journal_mode = DELETE");
+  if (!status.ok()) return status;
+  absl::StatusOr<Statement> save = fresh.Prepare(kSave);
+  if (!save.ok()) return save.status();
+  fresh.save_ = std::move(*save);
+  status = fresh.Execute("BEGIN IMMEDIATE");
+  if (!status.ok()) return status;
+  const absl::StatusOr<int> carried = fresh.Take(old);
+  if (!carried.ok()) return carried.status();
+  status = fresh.Execute("COMMIT");
+  if (!status.ok()) return status;
+  return *carried;
+}
+
 // Walks until the damage; what lies after it cannot be read.
-absl::StatusOr<int> Journal::CarryOver(Journal& old) {
-  int carried = 0;
-  if (absl::StatusOr<std::vector<Taken>> taken = old.LoadTaken(); taken.ok()) {
+absl::StatusOr<int> Journal::Take(Journal& old) {
+  absl::Status status;
+  if (const auto standing = old.LoadStanding(); standing.ok()) {
+    for (const v1::Change& change : *standing) {
+      if (status.ok()) status = SaveStanding(change);
+    }
+  }
+  if (const absl::StatusOr<std::vector<Taken>> taken = old.LoadTaken(); taken.ok()) {
     for (const Taken& one : *taken) {
-      if (absl::Status status = Keep(one); !status.ok()) return status;
+      if (status.ok()) status = Keep(one);
     }
   }
-  if (absl::StatusOr<Statement> rows = old.Prepare("SELECT state FROM faults ORDER BY seq");
-      rows.ok()) {
-    while (sqlite3_step(rows->get()) == SQLITE_ROW) {
-      v1::FaultState state;
-      if (!state.ParseFromString(ColumnBytes(rows->get(), 0))) continue;
-      if (absl::Status status = Save(state); !status.ok()) return status;
-      ++carried;
-    }
+  int carried = 0;
+  const absl::StatusOr<Statement> rows = old.Prepare("SELECT state FROM faults ORDER BY seq");
+  while (status.ok() && rows.ok() && sqlite3_step(rows->get()) == SQLITE_ROW) {
+    v1::FaultState state;
+    if (!state.ParseFromString(ColumnBytes(rows->get(), 0))) continue;
+    status = WriteRow(state);
+    const std::optional<Taken> taken = IsFinal(state.phase()) ? TakenBy(state) : std::nullopt;
+    if (status.ok() && taken.has_value()) status = Keep(*taken);
+    ++carried;
   }
+  if (!status.ok()) return status;
   return carried;
 }
 

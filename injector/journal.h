@@ -82,8 +82,11 @@ class Journal {
   absl::Status Keep(const Taken& taken);
   absl::Status Prune();
   void Checkpoint();
-  // All that can be read of a damaged journal; how many faults that were.
-  absl::StatusOr<int> CarryOver(Journal& old);
+  // What is ready beside it becomes the journal.
+  absl::Status TakePlace() const;
+  // All that can be read of the file `from` into a new one, `to`; how many faults that were.
+  static absl::StatusOr<int> CarryOver(const std::string& from, const std::string& to);
+  absl::StatusOr<int> Take(Journal& old);
 
   const std::string path_;
   std::vector<std::string> complaints_;

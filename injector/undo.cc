@@ -39,14 +39,19 @@ std::string LowerBound(const v1::FaultState& state, std::int64_t end_ns, absl::s
                       : absl::StrCat("its dose is exact but for ", what, ", which are ", before);
 }
 
+// As many as can be made: what one of them cannot undo is no reason to leave the others.
 absl::Status Injection::MakeLevers() {
+  absl::Status first;
   for (size_t i = 0; i < levers_.size(); ++i) {
     if (levers_[i] != nullptr) continue;
     LeverOr lever = host_->Recover(state_.changes(static_cast<int>(i)));
-    if (!lever.ok()) return lever.status();
-    levers_[i] = std::move(*lever);
+    if (lever.ok()) {
+      levers_[i] = std::move(*lever);
+    } else if (first.ok()) {
+      first = lever.status();
+    }
   }
-  return absl::OkStatus();
+  return first;
 }
 
 Injection::Hold Injection::InForce() const {

@@ -9,15 +9,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/status.h"
 #include "injector/host/hold.h"
 #include "injector/host/process.h"
@@ -90,10 +93,22 @@ absl::StatusOr<pid_t> Spawn(const std::string& path, const HelperOrder& order,
   return pid;
 }
 
+// "faultline-hold": of whatever folder, cut to what the kernel keeps of a name (TASK_COMM_LEN).
+bool HasHelperName(absl::string_view name) {
+  constexpr std::size_t kKept = 15;
+  return std::any_of(
+      std::begin(kHelperPrograms), std::end(kHelperPrograms),
+      [name](absl::string_view program) { return name == program.substr(0, kKept); });
+}
+
 // Arguments of the process at `directory` if it is a helper of ours; empty if not.
 std::vector<std::string> HelperWords(const std::string& directory) {
   struct stat info {};
   if (::stat(directory.c_str(), &info) != 0 || info.st_uid != ::geteuid()) return {};
+  // Arguments lie in the process's memory, and who reads them waits for whoever maps or reclaims
+  // there: only of one that has the name.
+  const absl::StatusOr<std::string> name = ReadText(directory + "/comm");
+  if (!name.ok() || !HasHelperName(absl::StripSuffix(*name, "\n"))) return {};
   const absl::StatusOr<std::string> text = ReadText(directory + "/cmdline");
   if (!text.ok()) return {};
   std::vector<std::string> words = absl::StrSplit(*text, '\0');

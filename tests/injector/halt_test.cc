@@ -25,7 +25,10 @@ class HaltTest : public ::testing::Test {
 
 TEST_F(HaltTest, StaysEngagedUntilReleased) {
   EXPECT_FALSE(HaltLatch(path_).engaged());
-  ASSERT_TRUE(HaltLatch(path_).Engage("smoke in the rack").ok());
+  HaltLatch first(path_);
+  first.Engage("smoke in the rack");
+  EXPECT_TRUE(first.engaged());
+  ASSERT_TRUE(first.Keep().ok());
   HaltLatch next(path_);
   EXPECT_TRUE(next.engaged());
   EXPECT_EQ(next.reason(), "smoke in the rack");
@@ -43,7 +46,8 @@ TEST_F(HaltTest, CountsAnEmptyFileAsEngaged) {
 
 TEST_F(HaltTest, IsInForce_EvenIfItCannotBeKept) {
   HaltLatch latch(folder_ + "/none/halted");
-  EXPECT_FALSE(latch.Engage("no disk").ok());
+  latch.Engage("no disk");
+  EXPECT_FALSE(latch.Keep().ok());
   EXPECT_TRUE(latch.engaged());
 }
 

@@ -225,6 +225,34 @@ TEST_F(JournalTest, CarriesOverWhatCanBeReadOfADamagedFile) {
   EXPECT_EQ(journal->LoadTaken()->size(), 2u);
 }
 
+// A process that ended while it put the new file in the place of the damaged one.
+TEST_F(JournalTest, TakesWhatWasReadyBesideIt) {
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->Save(State("open", v1::PHASE_VERIFIED)).ok());
+  }
+  std::filesystem::rename(path_, path_ + ".new");
+  // Of the damaged one, and none of the new one's.
+  std::ofstream(path_ + "-wal") << "rubbish";
+  const auto journal = Open();
+  ASSERT_EQ(journal->complaints().size(), 1u);
+  const auto rows = journal->Load();
+  ASSERT_TRUE(rows.ok());
+  ASSERT_EQ(rows->size(), 1u);
+  EXPECT_EQ(rows->front().spec().id(), "open");
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".new"));
+}
+
+// What was left of a try before is nothing.
+TEST_F(JournalTest, BeginsANewFileAnew) {
+  std::ofstream(path_ + ".new") << "half of it";
+  std::ofstream(path_) << "this is not a database, whatever its name says";
+  const auto journal = Open();
+  ASSERT_EQ(journal->complaints().size(), 1u);
+  EXPECT_TRUE(journal->Load()->empty());
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".new"));
+}
+
 TEST_F(JournalTest, RemembersWhatStands) {
   v1::Change plane;
   plane.set_kind("net_plane");
