@@ -149,7 +149,7 @@ TEST_P(Histories, EndWithTheHostAsItWas) {
   }
   SetLogThreshold(Severity::kInfo);
   // A history in which nothing happens proves nothing. The mean one starts 3.4 faults, dies 1.6
-  // times, and has 5.3 calls that fail, 0.45 that are lost, 0.45 leased faults and 0.06 that a stop
+  // times, and has 5.3 calls that fail, 0.4 that are lost, 0.45 leased faults and 0.06 that a stop
   // condition ends.
   EXPECT_GT(sum.started, static_cast<std::int64_t>(kHistories));
   EXPECT_GT(sum.crashes, static_cast<std::int64_t>(kHistories));

@@ -327,7 +327,10 @@ absl::Status FakeKernel::Step(const char* step) const {
 
 absl::Status FakeKernel::Change(const std::function<void()>& effect) const {
   const absl::Status before = Step("change");
-  if (absl::IsDataLoss(before)) return absl::OkStatus();
+  if (absl::IsDataLoss(before)) {
+    ++lost_;
+    return absl::OkStatus();
+  }
   if (!before.ok()) return before;
   effect();
   const absl::Status after = Step("change");
@@ -681,7 +684,8 @@ absl::StatusOr<bool> FakeSubtrees::HasOn(const std::string& group, const std::st
 }
 
 absl::Status FakeSubtrees::Turn(const std::string& group, const std::string& controller, bool on) {
-  if (absl::Status status = step_("change"); !status.ok()) return status;
+  absl::Status before = step_("change");
+  if (!before.ok() && !absl::IsDataLoss(before)) return before;
   const std::string key = absl::StrCat(group, " has on ", controller);
   const std::string above = absl::StrCat(ParentGroup(group), " has on ", controller);
   if (on && group != "/" && values_->count(above) == 0) {
@@ -698,7 +702,8 @@ absl::Status FakeSubtrees::Turn(const std::string& group, const std::string& con
   } else {
     values_->erase(key);
   }
-  return step_("change");
+  absl::Status after = step_("change");
+  return absl::IsDataLoss(after) ? absl::OkStatus() : after;
 }
 
 }  // namespace faultline

@@ -24,7 +24,7 @@ namespace faultline {
 
 // Before and after the effect of every change ("change"; of what systemd is told "set"), and before
 // every answer ("read"; of systemd's "get"); what it returns is the call's result. DataLoss before
-// a change that can be lost: the call succeeds without effect.
+// a change that can be lost: the call succeeds without effect; anywhere else it is success.
 using FakeStep = std::function<absl::Status(const std::string& step)>;
 
 // Which controllers the groups in a group have on, with the kernel's rules: a line "GROUP has on
@@ -74,6 +74,9 @@ class FakeKernel final : private Cgroups,
 
   // Null: all succeed.
   FakeStep on_step;
+
+  // Changes of which nothing came although they succeeded, systemd's with them.
+  std::int64_t lost() const { return lost_ + units.lost; }
 
   // What the kernel would show: everything that a fault can change, one line each.
   std::string Digest() const;
@@ -174,6 +177,7 @@ class FakeKernel final : private Cgroups,
   class FakeSlowWrite;
 
   absl::Status Step(const char* step) const;
+  mutable std::int64_t lost_ = 0;
   // A change: `effect` happens unless the call fails before, or is lost.
   absl::Status Change(const std::function<void()>& effect) const;
   // One that the kernel carries out or refuses: files of our own, processes.

@@ -203,9 +203,21 @@ absl::StatusOr<std::vector<std::uint64_t>> FakeUnits::Get(
   return values;
 }
 
+absl::Status FakeUnits::Sure(const char* step) {
+  absl::Status status = step_(step);
+  return absl::IsDataLoss(status) ? absl::OkStatus() : status;
+}
+
+bool FakeUnits::IsLost(const absl::Status& before) {
+  if (absl::IsDataLoss(before)) ++lost;
+  return absl::IsDataLoss(before);
+}
+
 // It may die on the way to systemd, or on the way back.
 absl::Status FakeUnits::Set(const std::string& /*unit*/, absl::Span<const Setting> settings) {
-  if (absl::Status status = step_("set"); !status.ok()) return status;
+  const absl::Status before = step_("set");
+  if (IsLost(before)) return absl::OkStatus();
+  if (!before.ok()) return before;
   for (const Setting& setting : settings) {
     properties_.at(setting.property) = setting.value;
     const std::string line = UnitLine(setting.property, setting.value);
@@ -216,11 +228,11 @@ absl::Status FakeUnits::Set(const std::string& /*unit*/, absl::Span<const Settin
   // The group of a unit that does not run, too.
   if (!running_) (*values_)[kKey] = UnitDefault("cpu", "cpu.max");
   late_ = lag;
-  return step_("set");
+  return Sure("set");
 }
 
 void FakeUnits::DropEmptyGroup(const std::string& cgroup) {
-  if (step_("change").ok() && !Has(cgroup)) values_->erase(kKey);
+  if (Sure("change").ok() && !Has(cgroup)) values_->erase(kKey);
 }
 
 absl::StatusOr<std::optional<std::string>> FakeUnits::ReadGroup(const std::string& cgroup,
@@ -238,10 +250,12 @@ absl::StatusOr<std::optional<std::string>> FakeUnits::ReadGroup(const std::strin
 
 absl::Status FakeUnits::WriteGroup(const std::string& /*cgroup*/, const std::string& file,
                                    const std::string& value) {
-  if (absl::Status status = step_("change"); !status.ok()) return status;
+  const absl::Status before = step_("change");
+  if (IsLost(before)) return absl::OkStatus();
+  if (!before.ok()) return before;
   late_ = 0;
   (*values_)[FileKey(file)] = value;
-  return step_("change");
+  return Sure("change");
 }
 
 absl::StatusOr<std::unique_ptr<SlowWrite>> FakeUnits::BeginWriteGroup(const std::string& cgroup,
@@ -267,15 +281,15 @@ absl::StatusOr<std::optional<std::string>> FakeUnits::ReadFile(const std::string
 }
 
 absl::Status FakeUnits::WriteFile(const std::string& path, const std::string& text) {
-  if (absl::Status status = step_("change"); !status.ok()) return status;
+  if (absl::Status status = Sure("change"); !status.ok()) return status;
   files[path] = text;
-  return step_("change");
+  return Sure("change");
 }
 
 absl::Status FakeUnits::RemoveFile(const std::string& path) {
-  if (absl::Status status = step_("change"); !status.ok()) return status;
+  if (absl::Status status = Sure("change"); !status.ok()) return status;
   files.erase(path);
-  return step_("change");
+  return Sure("change");
 }
 
 bool FakeUnits::IsEmptyFolder(const std::string& path) const {
@@ -290,9 +304,9 @@ bool FakeUnits::IsEmptyFolder(const std::string& path) const {
 
 absl::Status FakeUnits::RemoveFolder(const std::string& path) {
   if (!IsEmptyFolder(path)) return absl::OkStatus();
-  if (absl::Status status = step_("change"); !status.ok()) return status;
+  if (absl::Status status = Sure("change"); !status.ok()) return status;
   folders_.erase(path);
-  return step_("change");
+  return Sure("change");
 }
 
 }  // namespace faultline

@@ -51,6 +51,8 @@ class FakeUnits final : public Units {
   bool accounts = true;
   // Questions that a caller waited for.
   int asked = 0;
+  // Changes that were lost.
+  std::int64_t lost = 0;
   // Drop-ins by path.
   std::map<std::string, std::string> files;
 
@@ -74,6 +76,9 @@ class FakeUnits final : public Units {
   absl::Status RemoveFolder(const std::string& path) override;
 
  private:
+  // The result of a step at which nothing can be lost: a file of our own, an effect that is there.
+  absl::Status Sure(const char* step);
+  bool IsLost(const absl::Status& before);
   void Write(const std::string& path, const std::string& setting, std::uint64_t value);
   bool IsEmptyFolder(const std::string& path) const;
   void Realize();

@@ -74,6 +74,7 @@ std::vector<std::string> History::Check() {
   }
   world_.host.values = values;
   CheckStates(&wrong);
+  counts_.lost_calls = world_.host.lost();
   return wrong;
 }
 
@@ -108,15 +109,12 @@ void History::CheckStates(std::vector<std::string>* wrong) {
   }
 }
 
-// One call in twelve fails, before or after its effect; one change in 25 is lost; one in thirty is
-// slow.
+// One call in twelve fails, before or after its effect; one change in twelve is lost, also what
+// systemd is told; one in thirty is slow.
 void History::DisturbCalls() {
   world_.host.on_step = [this](const std::string& step) {
     if (Roll(30) == 0) world_.clock.Advance(Roll(500) * kNsPerMs);
-    if (step == "change" && Roll(25) == 0) {
-      ++counts_.lost_calls;
-      return absl::DataLossError("lost");
-    }
+    if ((step == "change" || step == "set") && Roll(12) == 0) return absl::DataLossError("lost");
     if (Roll(12) != 0) return absl::OkStatus();
     ++counts_.failed_calls;
     return absl::UnavailableError(step + " fails for once");

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -12,6 +15,7 @@
 #include "injector/faults/fault.h"
 #include "tests/fake_clock.h"
 #include "tests/injector/fake_kernel.h"
+#include "tests/injector/history.h"
 
 namespace faultline {
 namespace {
@@ -34,6 +38,15 @@ TEST(FaultTable, EveryRowHasHelpAMakerAndKnownTargets) {
     }
     const v1::FaultInfo info = Describe(type);
     EXPECT_EQ(info.parameters_size(), static_cast<int>(type.parameters.size()));
+  }
+}
+
+// Random histories and the death at every step are of each; of holds in their own way.
+TEST(FaultTable, EveryFaultHasHistories) {
+  const std::vector<std::string>& types = HistoryTypes();
+  for (const FaultType& type : FaultTypes()) {
+    if (type.hold) continue;
+    EXPECT_EQ(std::count(types.begin(), types.end(), type.name), 1) << type.name;
   }
 }
 
