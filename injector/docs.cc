@@ -172,7 +172,8 @@ that waited, and half a second in which io.limit let through at least nine tenth
 The first dose that a fault tells is the one that its row names. Others stand beside it as the kernel counts them,
 with their unit: `throttled_periods`, `packets_dropped`, `queued_bytes`, `processes_ended` and the like.
 
-Beside the bounds of its parameters a fault is refused when it lasts less than 100 ms, when a limit of the target's
+Beside the bounds of its parameters a fault is refused when it lasts less than 100 ms, when another one that is active
+or scheduled changes the same thing of this group, of one above it or of one within it, when a limit of the target's
 own is as tight or tighter already, and when it would turn a controller on in pulses.
 
 The first touch of cpu.limit is when a throttled run queue of the target first held a task back, the last touch when

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A rate and a delay on a device as people set them today, `tc qdisc ... root tbf` and `netem`,
-// beside net.rate and net.delay: how long the command takes, how many packets are lost by setting
-// it and taking it away, and how much of it is given.
+// A rate, a delay and a loss on a device as people set them today, `tc qdisc ... root tbf` and
+// `netem`, beside net.rate, net.delay and net.loss: how long the command takes, how many packets
+// are lost by setting it and taking it away, and how much of it is given.
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -207,6 +207,55 @@ struct DelaySide {
   }
 };
 
+constexpr double kLossShare = 0.1;
+constexpr std::int64_t kLossMs = 3000;
+
+// Of datagrams of which a tenth is to be lost, percent that the share is off.
+double LossErrorPct(const witness::Packets::Path& path, std::size_t* sent) {
+  witness::Packets packets({path}, {.interval_ns = witness::kMs});
+  witness::SleepForMs(kLossMs);
+  packets.Finish();
+  *sent = packets.Of(0).size();
+  const auto lost = static_cast<double>(witness::Lost(packets.Of(0)).count);
+  return 100 * std::fabs(lost / static_cast<double>(*sent) / kLossShare - 1);
+}
+
+std::vector<std::string> NetemOnPeer(const std::string& what, const std::string& amount) {
+  return {"/usr/sbin/tc", "qdisc", "replace", "dev",   kPeerDevice, "root",
+          "netem",        what,    amount,    "limit", "100000"};
+}
+
+absl::Status AddLosses(TrialSite* site, const witness::Packets::Path& own,
+                       const witness::Packets::Path& foreign, Figures* figures) {
+  std::vector<double> ours;
+  std::vector<double> peer;
+  std::size_t sent = 0;
+  for (int i = 0; i < std::min(TrialCount(kRateRounds), kRateRounds); ++i) {
+    v1::FaultSpec spec = site->Spec("net.loss", 30);
+    (*spec.mutable_parameters())["loss"] = absl::StrCat(100 * kLossShare, "%");
+    (*spec.mutable_parameters())["direction"] = "out";
+    (*spec.mutable_parameters())["device"] = TestNetwork::kHereDevice;
+    if (const auto begun = site->injector().Inject(spec); !begun.ok()) return begun.status();
+    ours.push_back(LossErrorPct(own, &sent));
+    if (const auto ended = site->injector().Stop(spec.id()); !ended.ok()) return ended.status();
+    const auto set = Command(NetemOnPeer("loss", absl::StrCat(100 * kLossShare, "%")));
+    if (!set.ok()) return set.status();
+    std::size_t peer_sent = 0;
+    peer.push_back(LossErrorPct(foreign, &peer_sent));
+    if (const auto taken = Command(NoQdisc()); !taken.ok()) return taken.status();
+  }
+  const double sigma = std::sqrt((1 - kLossShare) / (kLossShare * static_cast<double>(sent)));
+  figures->push_back({.name = "given beside asked, net.loss of 10 %",
+                      .value = Median(ours),
+                      .unit = "% off",
+                      .peer = "tc qdisc, netem loss 10%",
+                      .peer_value = Median(peer),
+                      .reach_value = 300 * sigma,
+                      .note = absl::StrCat("the middle of ", ours.size(), " times ", sent,
+                                           " datagrams; the reach is 3 sigma of them.")});
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status BenchDelayPeer(const BenchPlace& /*place*/, Figures* figures) {
@@ -231,11 +280,7 @@ absl::Status BenchDelayPeer(const BenchPlace& /*place*/, Figures* figures) {
     if (status.ok()) {
       status = peer.Measure(
           *foreign,
-          [] {
-            return Command({"/usr/sbin/tc", "qdisc", "replace", "dev", kPeerDevice, "root", "netem",
-                            "delay", absl::StrCat(kDelayMs, "ms"), "limit", "100000"})
-                .status();
-          },
+          [] { return Command(NetemOnPeer("delay", absl::StrCat(kDelayMs, "ms"))).status(); },
           [] { return Command(NoQdisc()).status(); });
     }
     if (!status.ok()) return status;
@@ -255,7 +300,7 @@ absl::Status BenchDelayPeer(const BenchPlace& /*place*/, Figures* figures) {
        .peer_value = static_cast<double>(peer.lost),
        .reach_value = 0,
        .note = absl::StrCat("in ", ours.error_pct.size(), " ends each, 1,000 packets a second.")});
-  return absl::OkStatus();
+  return AddLosses(site->get(), *own, *foreign, figures);
 }
 
 absl::Status BenchNetworkPeers(const BenchPlace& /*place*/, Figures* figures) {

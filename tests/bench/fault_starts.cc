@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "injector/journal.h"
 #include "tests/bench/faults_parts.h"
+#include "tests/kernel/test_disk.h"
 #include "tests/trials/families.h"
 #include "tests/trials/site.h"
 #include "tests/witness/now.h"
@@ -67,6 +68,10 @@ const std::vector<Kind>& Kinds() {
        false,
        0},
       {"mem.limit", "mem.limit", {{"bytes", "64MiB"}}, ""},
+      {"io.limit",
+       "io.limit",
+       {{"read", "4MiB"}, {"device", TestFile::DiskOf("/var/tmp")}},
+       "of the disk that holds /var/tmp."},
       {"net.loss inbound", "net.loss", {{"loss", "50%"}, {"direction", "in"}}, ""},
       {"net.loss outbound, target silent",
        "net.loss",
@@ -82,10 +87,18 @@ const std::vector<Kind>& Kinds() {
        "net.rate",
        {{"rate", "10mbit"}, {"device", TestNetwork::kHereDevice}},
        "over a veth pair."},
+      {"net.rate, target sends",
+       "net.rate",
+       {{"rate", "10mbit"}, {"device", TestNetwork::kHereDevice}},
+       "1,000 datagrams a second, none of which waits.",
+       kStartMs,
+       true},
       {"net.delay",
        "net.delay",
        {{"delay", "20ms"}, {"device", TestNetwork::kHereDevice}},
-       "by netem, over a veth pair.",
+       "by netem, over a veth pair; the target is silent. With traffic it is undone when what "
+       "waits "
+       "has left: up to the delay and 20 ms later.",
        kNetemMs,
        false,
        kBetweenMs,
@@ -196,7 +209,7 @@ void AddTimes(const Kind& kind, const Times& times, Figures* figures) {
                            "one comes before the acknowledgement.",
                            Quantile(times.commit, 0.5), Quantile(times.commit, 0.99))});
   const std::string undone = absl::StrCat("deadline to undone, ", kind.name);
-  AddQuantiles(undone, times.undone, "ms", {{0.5, 0.99}, kUndoneMs}, figures);
+  AddQuantiles(undone, times.undone, "ms", {{0.5, 0.99}, kUndoneMs, kind.note}, figures);
   AddQuantiles(undone, times.undone, "ms", {{1}, kOvershootMs}, figures);
 }
 

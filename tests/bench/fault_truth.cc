@@ -14,6 +14,7 @@
 #include "tests/trials/families.h"
 #include "tests/trials/others.h"
 #include "tests/trials/spread.h"
+#include "tests/witness/stolen.h"
 
 namespace faultline {
 namespace {
@@ -31,7 +32,7 @@ std::vector<double> Sizes(std::vector<double> values) {
   return values;
 }
 
-void AddEdges(const FamilyRow& row, const EdgeErrors& errors, Figures* figures) {
+void AddEdges(const FamilyRow& row, const EdgeErrors& errors, double stolen, Figures* figures) {
   // Memory grows in steps and a disk is met over time: the promise is not for them.
   const bool promised = !absl::StartsWith(row.type, "mem.") && !absl::StartsWith(row.type, "io.");
   const std::optional<double> reach = promised ? std::optional(kTouchMs) : std::nullopt;
@@ -44,9 +45,15 @@ void AddEdges(const FamilyRow& row, const EdgeErrors& errors, Figures* figures) 
       absl::StrCat(row.note, " Signed, ms: ", ToString(SpreadOf(errors.acked), "ms"),
                    "; first touch: ", ToString(SpreadOf(errors.first_touch), "ms"),
                    "; last touch: ", ToString(SpreadOf(errors.last_touch), "ms"),
-                   "; undone: ", ToString(SpreadOf(errors.undone), "ms"), "."));
-  add("first touch", errors.first_touch, reach, "");
-  add("last touch", errors.last_touch, reach, "");
+                   "; undone: ", ToString(SpreadOf(errors.undone), "ms"), ". ",
+                   errors.blind == 0 ? ""
+                                     : absl::StrCat(errors.blind,
+                                                    " more were made again, as the witness's CPU "
+                                                    "was another's at an edge. "),
+                   absl::StrFormat("%.1f", 100 * stolen),
+                   " % of the processors' time was stolen meanwhile."));
+  add("first touch", errors.first_touch, reach, row.note);
+  add("last touch", errors.last_touch, reach, row.note);
   add("undone", errors.undone, {}, "");
   if (errors.dose.empty()) return;
   const bool packets = absl::StartsWith(row.type, "net.");
@@ -76,13 +83,16 @@ absl::Status AddDose(TrialSite* site, const DoseRow& row, Figures* figures) {
     given.push_back(dose->given);
     tolerance = dose->tolerance;
   }
-  const double middle = Median(given);
+  const auto off = [&row](double one) { return std::fabs(one / row.asked - 1); };
+  const double furthest = *std::max_element(
+      given.begin(), given.end(), [&off](double one, double two) { return off(one) < off(two); });
   figures->push_back({.name = absl::StrCat("dose given beside asked, ", row.name),
-                      .value = 100 * std::fabs(middle / row.asked - 1),
+                      .value = 100 * off(furthest),
                       .unit = "% of it",
                       .reach_value = 100 * tolerance,
-                      .note = absl::StrFormat("given %.4f %s by the witness, the middle of %d.",
-                                              middle, row.unit, given.size())});
+                      .note = absl::StrFormat("given %.4f %s by the witness, %.4f in the middle of "
+                                              "%d and this the furthest.",
+                                              furthest, row.unit, Median(given), given.size())});
   return absl::OkStatus();
 }
 
@@ -154,6 +164,7 @@ absl::Status BenchEdges(const BenchPlace& /*place*/, Figures* figures) {
     LogInfo(TrialCount(kEdgeTrials), " trials of ", row.name);
     const absl::StatusOr<std::unique_ptr<TrialSite>> site = TrialSite::Create();
     if (!site.ok()) return site.status();
+    const witness::Stolen stolen;
     const absl::StatusOr<EdgeErrors> errors = RunTrials(site->get(), row, TrialCount(kEdgeTrials));
     if (absl::IsUnimplemented(errors.status())) {
       figures->push_back(
@@ -161,7 +172,7 @@ absl::Status BenchEdges(const BenchPlace& /*place*/, Figures* figures) {
       continue;
     }
     if (!errors.ok()) return errors.status();
-    AddEdges(row, *errors, figures);
+    AddEdges(row, *errors, stolen.Share(), figures);
   }
   return IsWanted("net.loss") ? AddDeaths(figures) : absl::OkStatus();
 }

@@ -111,7 +111,11 @@ void AddQuantiles(const std::string& name, const std::vector<double>& values, co
     figure.unit = unit;
     // The middle says how it is, the end whether it is good enough.
     if (share > 0.5) figure.reach_value = quantiles.reach;
-    figure.note = std::exchange(note, "");
+    // A miss is told with its reason: the note is of the first that has a verdict, or of the first.
+    const bool last = &share == &quantiles.shares.back();
+    if (!quantiles.reach.has_value() || figure.reach_value.has_value() || last) {
+      figure.note = std::exchange(note, "");
+    }
     figures->push_back(std::move(figure));
   }
 }

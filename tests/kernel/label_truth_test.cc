@@ -18,6 +18,7 @@
 #include "tests/trials/deaths.h"
 #include "tests/trials/doses.h"
 #include "tests/trials/families.h"
+#include "tests/trials/kills.h"
 #include "tests/trials/site.h"
 #include "tests/trials/spread.h"
 #include "tests/witness/stolen.h"
@@ -117,8 +118,8 @@ TEST(LabelTruth, OfIoLimit) { ExpectTruth("io.limit"); }
 // Where the kernel has netem: in guests (tests/vm/host_test.cc).
 TEST(LabelTruth, OfNetDelay) { ExpectTruth("net.delay"); }
 
-// A fault that is added has its rows in both tables.
-TEST(LabelTruth, EachFaultHasAWitness_AndAMeasuredDose) {
+// A fault that is added has its rows in each table.
+TEST(LabelTruth, EachFaultHasAWitness_AMeasuredDose_AndIsKilled) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root: an injector is started";
   const absl::StatusOr<std::unique_ptr<TrialSite>> site = TrialSite::Create();
   if (absl::IsUnimplemented(site.status())) GTEST_SKIP() << site.status().message();
@@ -126,10 +127,12 @@ TEST(LabelTruth, EachFaultHasAWitness_AndAMeasuredDose) {
   const absl::StatusOr<std::vector<std::string>> types = (*site)->KnownTypes();
   ASSERT_TRUE(types.ok()) << types.status();
   ASSERT_FALSE(types->empty());
+  const std::vector<std::string> killed = KillTypes();
   for (const std::string& type : *types) {
     const auto of_type = [&type](const auto& row) { return type == row.type; };
     EXPECT_TRUE(std::any_of(Families().begin(), Families().end(), of_type)) << type;
     EXPECT_TRUE(std::any_of(Doses().begin(), Doses().end(), of_type)) << type;
+    EXPECT_EQ(std::count(killed.begin(), killed.end(), type), 1) << type;
   }
   EXPECT_EQ(Families().size(), 11u) << "each has a test above";
 }
@@ -151,6 +154,7 @@ TEST(LabelTruth, LossEndsWithItsInjector) {
   std::printf("kill to the last packet lost outbound: %s\n", ToString(outbound, "ms").c_str());
   std::printf("kill to the end of the process:        %s\n", ToString(gone, "ms").c_str());
   std::printf("packets lost after that: %lld\n", static_cast<long long>(deaths->lost_after));
+  EXPECT_EQ(deaths->lost_after, 0);
   EXPECT_LE(inbound.max, kSchedulingMs);
   EXPECT_LE(outbound.max, kSchedulingMs);
 }

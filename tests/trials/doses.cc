@@ -27,13 +27,14 @@ namespace {
 constexpr double kLongSeconds = 60;
 
 // Of 15,000 datagrams. The draws are the seed's, so another run differs only by their number.
-absl::StatusOr<GivenDose> MeasureLoss(TrialSite* site, double asked) {
-  const absl::StatusOr<witness::Packets::Path> path = site->MakePath(&site->group(), false);
+absl::StatusOr<GivenDose> MeasureLoss(TrialSite* site, double asked, bool out) {
+  const absl::StatusOr<witness::Packets::Path> path = site->MakePath(&site->group(), out);
   if (!path.ok()) return path.status();
   v1::FaultSpec spec = site->Spec("net.loss", 1.5);
   spec.set_seed(42);
   (*spec.mutable_parameters())["loss"] = absl::StrCat(asked, "%");
-  (*spec.mutable_parameters())["direction"] = "in";
+  (*spec.mutable_parameters())["direction"] = out ? "out" : "in";
+  if (out) (*spec.mutable_parameters())["device"] = TestNetwork::kHereDevice;
   witness::Packets packets({*path}, {.interval_ns = 100'000});
   const absl::StatusOr<v1::FaultState> ended = site->Run(spec);
   packets.Finish();
@@ -56,6 +57,14 @@ absl::StatusOr<GivenDose> MeasureLoss(TrialSite* site, double asked) {
   const auto passed = static_cast<double>(DoseOf(*ended, "packets_passed"));
   return GivenDose{100 * static_cast<double>(witness::Lost(during).count) / sent,
                    100 * dropped / (dropped + passed), std::max(0.02, three_sigma)};
+}
+
+absl::StatusOr<GivenDose> MeasureLossIn(TrialSite* site, double asked) {
+  return MeasureLoss(site, asked, false);
+}
+
+absl::StatusOr<GivenDose> MeasureLossOut(TrialSite* site, double asked) {
+  return MeasureLoss(site, asked, true);
 }
 
 // The median of what datagrams take with the fault, less that without it.
@@ -147,11 +156,12 @@ absl::StatusOr<GivenDose> MeasurePause(TrialSite* site, double asked) {
                    static_cast<double>(DoseOf(*ended, "paused_ns")) / witness::kMs};
 }
 
-constexpr std::array<DoseRow, 25> kDoses{{
-    {"net.loss of 1 %", "net.loss", 1, "%", MeasureLoss},
-    {"net.loss of 10 %", "net.loss", 10, "%", MeasureLoss},
-    {"net.loss of 50 %", "net.loss", 50, "%", MeasureLoss},
-    {"net.loss of 100 %", "net.loss", 100, "%", MeasureLoss},
+constexpr std::array<DoseRow, 26> kDoses{{
+    {"net.loss of 1 %", "net.loss", 1, "%", MeasureLossIn},
+    {"net.loss of 10 %", "net.loss", 10, "%", MeasureLossIn},
+    {"net.loss of 50 %", "net.loss", 50, "%", MeasureLossIn},
+    {"net.loss of 100 %", "net.loss", 100, "%", MeasureLossIn},
+    {"net.loss of 10 % outbound", "net.loss", 10, "%", MeasureLossOut},
     {"net.rate of 1 Mbit/s", "net.rate", 1, "Mbit/s", MeasureRate},
     {"net.rate of 10 Mbit/s", "net.rate", 10, "Mbit/s", MeasureRate},
     {"net.rate of 100 Mbit/s", "net.rate", 100, "Mbit/s", MeasureRate},

@@ -184,6 +184,12 @@ absl::StatusOr<std::vector<KindRow>> KindsHere(TrialSite* site, Kills* kills) {
 
 }  // namespace
 
+std::vector<std::string> KillTypes() {
+  std::vector<std::string> types;
+  for (const KindRow& kind : kKinds) types.emplace_back(kind.type);
+  return types;
+}
+
 absl::StatusOr<Kills> KillUnderFaults(int kills, unsigned seed) {
   absl::StatusOr<std::unique_ptr<TrialSite>> site =
       TrialSite::Create({"--max-faults", absl::StrCat(kFaults)});

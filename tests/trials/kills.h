@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -29,6 +30,9 @@ struct Kills {
   // Most time from the kill to the digest of before, s.
   double slowest_s = 0;
 };
+
+// Of which eight are drawn for each kill, on a host that can have them.
+std::vector<std::string> KillTypes();
 
 absl::StatusOr<Kills> KillUnderFaults(int kills, unsigned seed);
 

@@ -43,7 +43,9 @@ class NetworkFamily : public Family {
     Trial trial;
     trial.state = *std::move(ended);
     See(packets.Of(0), &trial);
-    trial.others_lost = witness::Lost(packets.Of(1)).count + witness::Lost(packets.Of(2)).count;
+    for (const std::size_t other : {1U, 2U}) {
+      trial.others_lost += witness::Lost(packets.Of(other)).count + packets.Refused(other);
+    }
     return trial;
   }
 

@@ -136,8 +136,9 @@ TrialSite::CpuCount TrialSite::CpuTime() const {
 }
 
 std::string TrialSite::Digest() const {
-  return HostDigest(*group_, HelperWord(),
-                    {static_cast<int>(if_nametoindex(TestNetwork::kHereDevice))});
+  return absl::StrCat(HostDigest(*group_, HelperWord(),
+                                 {static_cast<int>(if_nametoindex(TestNetwork::kHereDevice))}),
+                      bpffs_->Empty() ? "" : "something is pinned\n");
 }
 
 std::int64_t DoseOf(const v1::FaultState& state, const std::string& name) {

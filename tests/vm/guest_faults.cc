@@ -17,7 +17,8 @@
 //                                                before
 //   guest_faults deadlines live|killed|frozen TRIALS
 //                                                per effect a line "deadline KIND MS": its end
-//                                                after the fault's deadline, negative if before
+//                                                after the fault's deadline, negative if before;
+//                                                killed: and "killed KIND MS", after the kill
 //
 // t1 to t7 are services of system.slice that sleep, d0 is a device that the injector may use.
 #include <arpa/inet.h>
@@ -88,7 +89,7 @@ const std::vector<Order>& EightOrders() {
       {"link", "net.loss", "cgroup:t5", {{"loss", "100%"}, {"direction", "in"}}},
       {"plane", "net.rate", "cgroup:t6", {{"rate", "1Mbit"}, {"device", "d0"}}},
       {"netem", "net.delay", "cgroup:t1", {{"delay", "50ms"}, {"device", "d0"}}},
-      {"memory", "mem.limit", "cgroup:t7", {{"bytes", "64MiB"}}}};
+      {"memory", "mem.limit", "unit:t7", {{"bytes", "64MiB"}}}};
   return orders;
 }
 
@@ -403,9 +404,11 @@ void Trial(const std::string& mode, std::mt19937& random) {
   // In the last half second before the first deadline.
   std::uniform_int_distribution<std::int64_t> before_ns(1, kNsPerSecond / 2);
   std::int64_t strike_ns = mode == "live" ? INT64_MAX : first_ns - before_ns(random);
+  std::int64_t struck_ns = 0;
   const std::int64_t give_up_ns = first_ns + kPatienceNs;
   for (std::size_t left = all.size(); left > 0 && NowNs() < give_up_ns; SleepNs(kNsPerMs)) {
     if (NowNs() >= strike_ns) {
+      struck_ns = NowNs();
       Injector::Signal(mode == "killed" ? SIGKILL : SIGSTOP);
       strike_ns = INT64_MAX;
     }
@@ -418,6 +421,9 @@ void Trial(const std::string& mode, std::mt19937& random) {
   for (const Watched& one : all) {
     if (one.end_ns == 0) Give(absl::StrCat(one.order.kind, " does not end"));
     std::printf("deadline %s %.1f\n", one.order.kind, Ms(one.end_ns - one.deadline_ns));
+    if (mode == "killed") {
+      std::printf("killed %s %.1f\n", one.order.kind, Ms(one.end_ns - struck_ns));
+    }
   }
   std::fflush(stdout);
   injector.Connect();
