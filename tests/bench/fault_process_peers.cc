@@ -81,9 +81,16 @@ absl::Status RunLeak(TrialSite* site, Given* given) {
   return site->injector().Stop(spec.id()).status();
 }
 
+// Unimplemented: a peer that is not there has given nothing, which is no figure.
+absl::Status IsThere(const char* tool) {
+  if (::access(tool, X_OK) == 0) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat("there is no ", tool, ": ./run bench installs it"));
+}
+
 // In the group, where `measure` is called when it has settled.
 absl::Status RunStressNg(TrialSite* site, const std::vector<std::string>& options,
                          const std::function<void()>& measure) {
+  if (absl::Status there = IsThere("/usr/bin/stress-ng"); !there.ok()) return there;
   const absl::StatusOr<pid_t> peer = site->group().Spawn([&options] {
     std::vector<std::string> words{"stress-ng", "--quiet", "--timeout", "60"};
     words.insert(words.end(), options.begin(), options.end());
@@ -162,6 +169,7 @@ absl::Status RunLimit(TrialSite* site, pid_t spinner, Given* given) {
 }
 
 absl::Status RunCpulimit(pid_t spinner, Given* given) {
+  if (absl::Status there = IsThere("/usr/bin/cpulimit"); !there.ok()) return there;
   Child peer(
       {"/usr/bin/cpulimit", "--limit", absl::StrCat(kCpus * 100), "--pid", absl::StrCat(spinner)},
       {"/dev/null", -1});
