@@ -127,6 +127,11 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(const std::string& path) 
   return journal;
 }
 
+bool Journal::IsIn(const std::string& state_dir) {
+  const std::string path = PathIn(state_dir);
+  return ::access((path + kFresh).c_str(), F_OK) == 0 || ::access(path.c_str(), F_OK) == 0;
+}
+
 absl::StatusOr<std::int64_t> Journal::FirstDeadline(const std::string& path,
                                                     const std::string& boot_id,
                                                     std::int64_t lease_until_ns) {

@@ -29,6 +29,8 @@ class Journal {
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& path);
 
   static std::string PathIn(const std::string& state_dir) { return state_dir + "/journal.db"; }
+  // Whether there is one, or one that waits to take a damaged one's place; else errno says why not.
+  static bool IsIn(const std::string& state_dir);
 
   // The earliest deadline, CLOCK_BOOTTIME ns, of what is open, of boot `boot_id`, has begun and is
   // not being undone; INT64_MAX: there is none. What is leased ends at `lease_until_ns` at the

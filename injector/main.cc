@@ -56,8 +56,7 @@ constexpr int kNoJournal = 2;
 
 // False only if there surely is none: one that cannot be reached is told by opening it.
 bool HasJournal(const std::string& state_dir) {
-  return ::access(Journal::PathIn(state_dir).c_str(), F_OK) == 0 ||
-         (errno != ENOENT && errno != ENOTDIR);
+  return Journal::IsIn(state_dir) || (errno != ENOENT && errno != ENOTDIR);
 }
 
 // The folder of the helper programs.

@@ -231,7 +231,11 @@ TEST_F(JournalTest, TakesWhatWasReadyBesideIt) {
     const auto journal = Open();
     ASSERT_TRUE(journal->Save(State("open", v1::PHASE_VERIFIED)).ok());
   }
+  const std::string state_dir = std::filesystem::path(path_).parent_path();
+  EXPECT_TRUE(Journal::IsIn(state_dir));
   std::filesystem::rename(path_, path_ + ".new");
+  // An undo that comes then has something to do.
+  EXPECT_TRUE(Journal::IsIn(state_dir));
   // Of the damaged one, and none of the new one's.
   std::ofstream(path_ + "-wal") << "rubbish";
   const auto journal = Open();
@@ -241,6 +245,7 @@ TEST_F(JournalTest, TakesWhatWasReadyBesideIt) {
   ASSERT_EQ(rows->size(), 1u);
   EXPECT_EQ(rows->front().spec().id(), "open");
   EXPECT_FALSE(std::filesystem::exists(path_ + ".new"));
+  EXPECT_FALSE(Journal::IsIn(state_dir + "/none"));
 }
 
 // What was left of a try before is nothing.
