@@ -428,8 +428,16 @@ TEST_F(ControllerTest, AnEndThatCouldNotBeWritten_IsWrittenBeforeAnythingElse) {
 TEST_F(ControllerTest, HaltEndsAll_AndOutlivesTheProcess) {
   ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
   ASSERT_TRUE(controller().Start(Spec("process.pause", "b", "/db")).ok());
+  // The disk comes last.
+  const std::string latch = std::filesystem::path(world_.JournalPath()).parent_path() / "halted";
+  world_.host.on_step = [&latch](const std::string& step) {
+    EXPECT_FALSE(step == "change" && std::filesystem::exists(latch));
+    return absl::OkStatus();
+  };
   const auto halted = controller().Halt("smoke");
   ASSERT_TRUE(halted.ok());
+  world_.host.on_step = nullptr;
+  EXPECT_TRUE(std::filesystem::exists(latch));
   EXPECT_EQ(halted->ended_size(), 2);
   EXPECT_EQ(world_.host.Digest(), before_);
   EXPECT_EQ(world_.Find("a").reason(), "halted: smoke");
@@ -459,6 +467,24 @@ TEST_F(ControllerTest, UndoesWhatADeadProcessLeft) {
     EXPECT_NE(world_.Find(id).edges().undone().boottime_ns(), 0);
   }
   EXPECT_EQ(controller().recovered().size(), 3u);
+}
+
+// By an older version, which does not know all of it.
+TEST_F(ControllerTest, UndoesWhatItKnowsOfAFault) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "a")).ok());
+  world_.Crash();
+  {
+    auto journal = Journal::Open(world_.JournalPath());
+    ASSERT_TRUE(journal.ok());
+    v1::FaultState state = (*journal)->Load()->front();
+    v1::Change* const unknown = state.add_changes();
+    unknown->set_kind("of a later version");
+    state.mutable_changes()->SwapElements(0, state.changes_size() - 1);
+    ASSERT_TRUE((*journal)->Save(state).ok());
+  }
+  world_.Boot();
+  EXPECT_EQ(world_.host.values["/web cpu:cpu.cfs_quota_us"], "-1");
+  EXPECT_EQ(world_.Find("a").phase(), v1::PHASE_UNDOING);
 }
 
 // A quota outlives its process, so what it throttled meanwhile counts, and it ended at the undo.

@@ -184,6 +184,8 @@ TEST_F(JournalTest, SaysWhichRowCannotBeRead_AndKeepsIt) {
             SQLITE_OK);
   sqlite3_close(db);
   EXPECT_TRUE(journal->Load()->empty());
+  // No injector that is ended for it would undo it.
+  EXPECT_EQ(Journal::FirstDeadline(path_, "boot").value(), INT64_MAX);
   ASSERT_EQ(journal->complaints().size(), 1u);
   EXPECT_TRUE(
       absl::StrContains(journal->complaints()[0], "the row of fault a (sham) cannot be read"));
