@@ -25,6 +25,7 @@
 #include "bpf/fault_loss.skel.h"
 #include "bpf/fault_steer.skel.h"
 #include "injector/host/ledger.h"
+#include "injector/host/socket_groups.h"
 
 namespace faultline {
 namespace {
@@ -66,49 +67,17 @@ absl::StatusOr<std::uint32_t> ProgramId(int fd) {
   return info.id;
 }
 
-// An open descriptor of the v2 directory of `cgroup`, for the caller to close.
-absl::StatusOr<int> OpenCgroup(const std::string& cgroup) {
-  if (absl::Status status = CgroupTree::ValidatePath(cgroup); !status.ok()) return status;
-  if (cgroup == "/") {
-    return absl::InvalidArgumentError(
-        "the root control group's sockets are those of the whole machine; start the target in a "
-        "control group of its own");
-  }
-  absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
-  if (!tree.ok()) return tree.status();
-  if (tree->V2() == nullptr) {
-    return absl::UnimplementedError(
-        "sockets belong to cgroup v2 groups, and no v2 hierarchy is mounted on this host");
-  }
-  const std::string dir = CgroupTree::Directory(*tree->V2(), cgroup);
-  const int fd = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd >= 0) return fd;
-  if (errno != ENOENT) return ErrnoStatus(errno, absl::StrCat("open ", dir));
-  for (const CgroupTree::Hierarchy& hierarchy : tree->hierarchies()) {
-    if (hierarchy.v2 || access(CgroupTree::Directory(hierarchy, cgroup).c_str(), F_OK) != 0) {
-      continue;
-    }
-    return absl::FailedPreconditionError(absl::StrCat(
-        "control group ", cgroup,
-        " exists in cgroup v1 only, and sockets belong to v2 groups: "
-        "those of its processes are the v2 root's, as the whole machine's are; start the target "
-        "in a group that exists in ",
-        tree->V2()->mount, " as well"));
-  }
-  return absl::NotFoundError(absl::StrCat("there is no control group ", cgroup));
-}
-
 // What the kernel calls the hook's object: a descriptor of the control group, to be closed, or the
 // index of the device.
 struct HookTarget {
-  static absl::StatusOr<std::unique_ptr<HookTarget>> Open(const Hook& hook) {
+  static absl::StatusOr<std::unique_ptr<HookTarget>> Open(const Hook& hook, SocketGroups& groups) {
     auto target = std::make_unique<HookTarget>();
     if (hook.kind == Hook::Kind::kTcxEgress) {
       target->value = static_cast<int>(if_nametoindex(hook.object.c_str()));
       if (target->value != 0) return target;
       return absl::NotFoundError(absl::StrCat("there is no network device ", hook.object));
     }
-    absl::StatusOr<int> fd = OpenCgroup(hook.object);
+    absl::StatusOr<int> fd = groups.Open(hook.object);
     if (!fd.ok()) return fd.status();
     target->is_fd = true;
     target->value = *fd;
@@ -198,6 +167,7 @@ class LoadedProgram final : public Program {
  public:
   static absl::StatusOr<std::unique_ptr<Program>> Make(const ProgramSpec& spec,
                                                        std::unique_ptr<BpfObject> object,
+                                                       std::unique_ptr<HookTarget> target,
                                                        std::shared_ptr<TcxLinks> tcx) {
     absl::StatusOr<bpf_program*> found = object->Program(spec.name);
     if (!found.ok()) return found.status();
@@ -206,10 +176,8 @@ class LoadedProgram final : public Program {
     const int fd = bpf_program__fd(*found);
     const absl::StatusOr<std::uint32_t> id = ProgramId(fd);
     if (!id.ok()) return id.status();
-    absl::StatusOr<std::unique_ptr<HookTarget>> target = HookTarget::Open(spec.hook);
-    if (!target.ok()) return target.status();
     std::unique_ptr<LoadedProgram> program(new LoadedProgram(spec.hook, *id));
-    program->target_ = *std::move(target);
+    program->target_ = std::move(target);
     program->object_ = std::move(object);
     program->tcx_ = std::move(tcx);
     program->program_fd_ = fd;
@@ -302,7 +270,7 @@ absl::string_view HookName(Hook::Kind kind) {
 }
 
 absl::StatusOr<std::vector<std::uint32_t>> KernelPrograms::Attached(const Hook& hook) {
-  absl::StatusOr<std::unique_ptr<HookTarget>> target = HookTarget::Open(hook);
+  absl::StatusOr<std::unique_ptr<HookTarget>> target = HookTarget::Open(hook, groups_);
   if (!target.ok()) return target.status();
   // The kernel allows at most 64 programs on a hook of either kind.
   std::array<std::uint32_t, 64> ids{};
@@ -320,13 +288,13 @@ absl::StatusOr<std::vector<std::uint32_t>> KernelPrograms::Attached(const Hook& 
 }
 
 absl::Status KernelPrograms::CheckGroup(const std::string& cgroup) {
-  const absl::StatusOr<int> fd = OpenCgroup(cgroup);
+  const absl::StatusOr<int> fd = groups_.Open(cgroup);
   if (fd.ok()) close(*fd);
   return fd.status();
 }
 
 absl::Status KernelPrograms::CheckNamespace(const std::string& cgroup) {
-  const absl::StatusOr<int> fd = OpenCgroup(cgroup);
+  const absl::StatusOr<int> fd = groups_.Open(cgroup);
   if (!fd.ok()) return fd.status();
   const absl::Cleanup close_cgroup = [fd = *fd] { close(fd); };
   return CheckNamespaceOf(*fd, cgroup);
@@ -343,12 +311,14 @@ absl::Status KernelPrograms::Check(const std::string& name) {
 }
 
 absl::StatusOr<std::unique_ptr<Program>> KernelPrograms::Load(const ProgramSpec& spec) {
+  absl::StatusOr<std::unique_ptr<HookTarget>> hook = HookTarget::Open(spec.hook, groups_);
+  if (!hook.ok()) return hook.status();
   absl::StatusOr<std::unique_ptr<BpfObject>> object = LoadNamed(spec.name, spec.rule);
   if (!object.ok()) return object.status();
   if (!spec.cgroup.empty()) {
     absl::StatusOr<bpf_map*> target = (*object)->Map("fault_cgroup");
     if (!target.ok()) return target.status();
-    const absl::StatusOr<int> cgroup = OpenCgroup(spec.cgroup);
+    const absl::StatusOr<int> cgroup = groups_.Open(spec.cgroup);
     if (!cgroup.ok()) return cgroup.status();
     const absl::Cleanup close_cgroup = [fd = *cgroup] { close(fd); };
     const std::uint32_t key = 0;
@@ -357,7 +327,7 @@ absl::StatusOr<std::unique_ptr<Program>> KernelPrograms::Load(const ProgramSpec&
       return BpfStatus(result, absl::StrCat("name ", spec.cgroup, " to the program"));
     }
   }
-  return LoadedProgram::Make(spec, *std::move(object), tcx_);
+  return LoadedProgram::Make(spec, *std::move(object), *std::move(hook), tcx_);
 }
 
 absl::Status KernelPrograms::HoldTcx(const std::string& device) {
@@ -376,7 +346,11 @@ absl::Status KernelPrograms::AddSink(Traffic& traffic, int ifindex, std::uint32_
 
 absl::StatusOr<std::unique_ptr<Program>> TakeProgram(const ProgramSpec& spec,
                                                      std::unique_ptr<BpfObject> object) {
-  return LoadedProgram::Make(spec, std::move(object), std::make_shared<TcxLinks>());
+  SocketGroups groups;
+  absl::StatusOr<std::unique_ptr<HookTarget>> hook = HookTarget::Open(spec.hook, groups);
+  if (!hook.ok()) return hook.status();
+  return LoadedProgram::Make(spec, std::move(object), *std::move(hook),
+                             std::make_shared<TcxLinks>());
 }
 
 absl::Status KernelPrograms::CheckLedgers() { return CheckBpffs(bpffs_); }

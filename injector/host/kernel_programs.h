@@ -9,6 +9,7 @@
 
 #include "base/bpf_object.h"
 #include "injector/host/programs.h"
+#include "injector/host/socket_groups.h"
 #include "injector/host/tcx_links.h"
 
 namespace faultline {
@@ -33,6 +34,7 @@ class KernelPrograms final : public Programs {
 
  private:
   const std::string bpffs_;
+  SocketGroups groups_;
   // Of its programs as well.
   const std::shared_ptr<TcxLinks> tcx_ = std::make_shared<TcxLinks>();
 };
