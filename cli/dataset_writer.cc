@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
+#include "base/sync.h"
 
 namespace faultline::cli {
 namespace {
@@ -25,15 +26,6 @@ bool IsPlainPart(absl::string_view part) {
     }
   }
   return true;
-}
-
-absl::Status SyncDirectory(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(errno, "open " + path);
-  const int result = ::fsync(fd);
-  const int error = errno;
-  ::close(fd);
-  return result == 0 ? absl::OkStatus() : ErrnoStatus(error, "sync " + path);
 }
 
 absl::Status WriteAll(int fd, absl::string_view data, const std::string& name) {
@@ -121,14 +113,14 @@ absl::Status DatasetWriter::Write(const v1::ExportChunk& chunk) {
 
 absl::Status DatasetWriter::Finish() {
   absl::Status status = Close();
-  if (status.ok()) status = SyncDirectory(partial_);
+  if (status.ok()) status = SyncPath(partial_);
   if (!status.ok()) return status;
   // Replaces an empty folder in one step; fails if somebody has put something into it meanwhile.
   if (std::rename(partial_.c_str(), dir_.c_str()) != 0) {
     return ErrnoStatus(errno, absl::StrCat("rename ", partial_, " to ", dir_));
   }
   finished_ = true;
-  return SyncDirectory(std::filesystem::path(dir_).parent_path().string());
+  return SyncFolderOf(dir_);
 }
 
 }  // namespace faultline::cli

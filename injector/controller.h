@@ -203,9 +203,16 @@ class Controller {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Refuse(const v1::FaultSpec& spec, Instant commanded, const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // One attempt; moves the fault to the finished ones when it is done.
+  // One attempt to end it. What came of it is kept and told by DropFinished, which follows: faults
+  // that end together share a commit, and none waits for that of another.
   void End(Active& active, v1::Phase final, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The first half of that. True: it has to be kept before the second, as what is told at the end
+  // rests on more than that it ended; should this process die in between, the next goes on from
+  // there.
+  bool BeginEnd(Injection& injection, v1::Phase final, const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GoOnEnding(Active& active, bool first) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Of a hold that is to end: what still stands on it, a sentence; empty: nothing does.
   std::string WaitsFor(const Injection& injection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `again`: null, or set when the host could not tell for now; nothing was refused then.
@@ -250,7 +257,10 @@ class Controller {
   void MeasureNow(Injection& injection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // It has ended: keeps it among the finished ones, and what it took.
   void Finish(v1::FaultState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Keeps and tells what ended, and moves it to the finished ones.
   void DropFinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // In one commit, if that succeeds.
+  void KeepUnsaved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Recover();
   void RecoverRow(v1::FaultState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseAfterReboot(v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -296,6 +306,8 @@ class Controller {
   TakenTime taken_ ABSL_GUARDED_BY(mutex_);
   // Oldest first; never journaled, because nothing was changed.
   std::deque<v1::FaultState> refused_ ABSL_GUARDED_BY(mutex_);
+  // What became of faults that end, not kept and told yet; empty whenever the mutex is free.
+  std::vector<v1::FaultState> unsaved_ ABSL_GUARDED_BY(mutex_);
   // Ended, and open in the journal, which could not be written then. By order of their ends.
   std::deque<v1::FaultState> unclosed_ ABSL_GUARDED_BY(mutex_);
   // Of the next attempt to close them.

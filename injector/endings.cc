@@ -81,31 +81,39 @@ std::vector<v1::FaultState> Controller::EndEach(const std::string& reason) {
 }
 
 void Controller::End(Active& active, v1::Phase final, const std::string& reason) {
-  Injection& injection = *active.injection;
   const bool first = active.next_undo_ns == 0;
-  if (first) {
-    if (injection.applying() && final == v1::PHASE_UNDONE) {
-      final = v1::PHASE_FAILED;
-      injection.BeginUndo(final, absl::StrCat(reason.empty() ? "its deadline was over" : reason,
-                                              " before it was in force"));
-    } else {
-      injection.BeginUndo(final, reason);
-    }
-    // What is told at the end rests on more than that it ended; should this process die in between,
-    // the next one goes on from here.
-    if (injection.recovered() || final != v1::PHASE_UNDONE) Save(injection.state());
-    Tell(injection.state());
+  if (first && BeginEnd(*active.injection, final, reason)) KeepUnsaved();
+  GoOnEnding(active, first);
+}
+
+bool Controller::BeginEnd(Injection& injection, v1::Phase final, const std::string& reason) {
+  if (injection.applying() && final == v1::PHASE_UNDONE) {
+    final = v1::PHASE_FAILED;
+    injection.BeginUndo(final, absl::StrCat(reason.empty() ? "its deadline was over" : reason,
+                                            " before it was in force"));
+  } else {
+    injection.BeginUndo(final, reason);
   }
+  if (!injection.recovered() && final == v1::PHASE_UNDONE) {
+    Tell(injection.state());
+    return false;
+  }
+  unsaved_.push_back(injection.state());
+  return true;
+}
+
+void Controller::GoOnEnding(Active& active, bool first) {
+  Injection& injection = *active.injection;
   const std::string needed = WaitsFor(injection);
   if (needed.empty() ? injection.Undo() : injection.PutOff(needed)) {
     LogFault(EndOf(injection.state()), injection.state(), PhaseWord(injection.state().phase()));
-    SaveAndTell(injection.state());
+    unsaved_.push_back(injection.state());
     return;
   }
   const std::int64_t settle_ns = injection.settle_ns();
   active.next_undo_ns = clock_->Now().boottime_ns + (settle_ns > 0 ? settle_ns : kUndoRetryNs);
   // In the journal it is no fault that let its deadline pass.
-  if (first) SaveAndTell(injection.state());
+  if (first) unsaved_.push_back(injection.state());
   if (settle_ns > 0 || std::exchange(active.told_delay, true)) return;
   LogEvent(Event::kUndoDelayed,
            {{kFaultIdField, injection.id()},
@@ -113,7 +121,7 @@ void Controller::End(Active& active, v1::Phase final, const std::string& reason)
             {kReasonField, injection.state().residue(0)}},
            NounOf(injection.state()), " ", injection.id(),
            " is not undone yet: ", injection.state().residue(0));
-  if (!first) SaveAndTell(injection.state());
+  if (!first) unsaved_.push_back(injection.state());
 }
 
 std::string Controller::WaitsFor(const Injection& injection) {
@@ -143,6 +151,7 @@ void Controller::Finish(v1::FaultState state) {
 }
 
 void Controller::DropFinished() {
+  KeepUnsaved();
   for (auto active = active_.begin(); active != active_.end();) {
     if (!IsFinal(active->injection->state().phase())) {
       ++active;

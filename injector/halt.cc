@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/halt.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,25 +11,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "base/sync.h"
 
 namespace faultline {
-namespace {
-
-absl::Status SyncPath(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("open ", path));
-  const int error = ::fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  return ErrnoStatus(error, absl::StrCat("sync ", path));
-}
-
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
-
-}  // namespace
-
 HaltLatch::HaltLatch(std::string path) : path_(std::move(path)) {
   if (::access(path_.c_str(), F_OK) != 0 && errno == ENOENT) return;
   engaged_ = true;
@@ -55,11 +38,11 @@ absl::Status HaltLatch::Keep() const {
     out.close();
     if (!out) return absl::ResourceExhaustedError(absl::StrCat("write ", fresh));
   }
-  if (absl::Status status = SyncPath(fresh, O_WRONLY); !status.ok()) return status;
+  if (absl::Status status = SyncPath(fresh); !status.ok()) return status;
   if (::rename(fresh.c_str(), path_.c_str()) != 0) {
     return ErrnoStatus(errno, absl::StrCat("rename ", fresh));
   }
-  return SyncPath(FolderOf(path_), O_RDONLY | O_DIRECTORY);
+  return SyncFolderOf(path_);
 }
 
 absl::Status HaltLatch::Release() {
@@ -68,7 +51,7 @@ absl::Status HaltLatch::Release() {
   }
   engaged_ = false;
   reason_.clear();
-  return SyncPath(FolderOf(path_), O_RDONLY | O_DIRECTORY);
+  return SyncFolderOf(path_);
 }
 
 }  // namespace faultline

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "injector/journal.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/status.h"
-#include "injector/host/process.h"
+#include "base/sync.h"
 #include "injector/injection.h"
 #include "proto/words.h"
 
@@ -222,10 +221,7 @@ absl::Status Journal::TakePlace() const {
   if (::rename((path_ + kFresh).c_str(), path_.c_str()) != 0) {
     return ErrnoStatus(errno, absl::StrCat("put a new journal in the place of ", path_));
   }
-  const std::string folder = std::filesystem::path(path_).parent_path();
-  const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.valid() && ::fsync(fd.get()) == 0) return absl::OkStatus();
-  return ErrnoStatus(errno, absl::StrCat("sync ", folder));
+  return SyncFolderOf(path_);
 }
 
 absl::StatusOr<int> Journal::CarryOver(const std::string& from, const std::string& to) {
@@ -300,25 +296,33 @@ void Journal::Checkpoint() {
   sqlite3_wal_checkpoint_v2(db_.get(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
 }
 
-absl::Status Journal::Save(const v1::FaultState& state) {
-  if (!IsFinal(state.phase())) {
-    absl::Status status = WriteRow(state);
+absl::Status Journal::Save(absl::Span<const v1::FaultState> states) {
+  if (states.size() == 1 && !IsFinal(states.front().phase())) {
+    absl::Status status = WriteRow(states.front());
     if (log_pages_ >= kMostLogPages) Checkpoint();
     return status;
   }
-  // One commit for all of it.
   absl::Status status = Execute("BEGIN IMMEDIATE");
   if (!status.ok()) return status;
-  status = WriteRow(state);
-  if (const std::optional<Taken> taken = TakenBy(state); status.ok() && taken.has_value()) {
-    status = Keep(*taken);
-  }
-  if (status.ok()) status = Prune();
+  status = Write(states);
   if (status.ok()) status = Execute("COMMIT");
   // Some errors have rolled it back already.
   if (!status.ok()) sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
   if (log_pages_ >= kCheckpointPages) Checkpoint();
   return status;
+}
+
+absl::Status Journal::Write(absl::Span<const v1::FaultState> states) {
+  bool ended = false;
+  for (const v1::FaultState& state : states) {
+    if (absl::Status status = WriteRow(state); !status.ok()) return status;
+    if (!IsFinal(state.phase())) continue;
+    ended = true;
+    const std::optional<Taken> taken = TakenBy(state);
+    if (!taken.has_value()) continue;
+    if (absl::Status status = Keep(*taken); !status.ok()) return status;
+  }
+  return ended ? Prune() : absl::OkStatus();
 }
 
 absl::Status Journal::WriteRow(const v1::FaultState& state) {

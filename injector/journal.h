@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "faultline/v1/faults.pb.h"
 #include "injector/hour_share.h"
 
@@ -47,9 +48,10 @@ class Journal {
   // makes one in ten take three times as long. Without it everything works; best effort.
   void Reserve();
 
-  // Inserts or replaces the row of the fault, and keeps what it took if it has ended; durable when
-  // it returns OK.
-  absl::Status Save(const v1::FaultState& state);
+  // Inserts or replaces the row of each fault, and keeps what it took if it has ended: all of them
+  // in one commit, durable when it returns OK, or none.
+  absl::Status Save(absl::Span<const v1::FaultState> states);
+  absl::Status Save(const v1::FaultState& state) { return Save(absl::MakeConstSpan(&state, 1)); }
 
   // Every row, oldest first. Rows that cannot be read are kept and complained about.
   absl::StatusOr<std::vector<v1::FaultState>> Load();
@@ -81,6 +83,8 @@ class Journal {
   absl::StatusOr<Statement> Prepare(const char* sql);
   absl::Status Error(absl::string_view what) const;
   absl::Status WriteRow(const v1::FaultState& state);
+  // With what else the end of a fault changes.
+  absl::Status Write(absl::Span<const v1::FaultState> states);
   absl::Status Keep(const Taken& taken);
   absl::Status Prune();
   void Checkpoint();

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
@@ -58,6 +60,15 @@ absl::Status Controller::CloseRows() {
   }
   next_close_ns_ = kNever;
   return absl::OkStatus();
+}
+
+void Controller::KeepUnsaved() {
+  const std::vector<v1::FaultState> states = std::exchange(unsaved_, {});
+  // What cannot be written together is tried one by one.
+  if (states.size() < 2 || !journal_->Save(states).ok()) {
+    for (const v1::FaultState& state : states) Save(state);
+  }
+  for (const v1::FaultState& state : states) Tell(state);
 }
 
 void Controller::SaveAndTell(const v1::FaultState& state) {

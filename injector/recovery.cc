@@ -42,6 +42,8 @@ absl::Status Controller::Recover() {
       if (!IsFinal(row->phase()) && row->hold() == hold) RecoverRow(std::move(*row));
     }
   }
+  KeepUnsaved();
+  for (Active& active : active_) GoOnEnding(active, true);
   for (const Active& active : active_) recovered_.push_back(active.injection->state());
   if (!recovered_.empty()) {
     LogEvent(Event::kJournalReplayed, {{kCountField, absl::StrCat(recovered_.size())}},
@@ -64,7 +66,7 @@ void Controller::RecoverRow(v1::FaultState state) {
     return;
   }
   active_.push_back({.injection = Injection::Recover(host_, clock_, std::move(state))});
-  End(active_.back(), v1::PHASE_UNDONE, "the injector died");
+  BeginEnd(*active_.back().injection, v1::PHASE_UNDONE, "the injector died");
 }
 
 // Control group values, links, classes and helpers are the running kernel's: a new one has none of

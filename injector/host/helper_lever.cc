@@ -7,11 +7,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/clock.h"
 #include "injector/host/dose.h"
 #include "injector/host/hold.h"
 
 namespace faultline {
 namespace {
+
+// Between looks at a helper that ends, each of which takes a moment. One that does not hear (it is
+// frozen, or has no CPU) is killed after some of them; one that gives back its memory, which its
+// death would not hasten, after more, so that it can say when it was through. What is still there
+// after the last look cannot end for now.
+constexpr std::int64_t kLookNs = 20 * kNsPerMs;
+constexpr int kDeafLooks = 3;
+constexpr int kFarewellLooks = 50;
+constexpr int kMostLooks = 75;
 
 constexpr const char* kIdKey = "fault=";
 // Last, as a path may hold anything.
@@ -98,10 +108,15 @@ class HelperLever final : public Lever {
     return {report->closing_ns, report->closed_ns};
   }
 
+  std::int64_t wait_ns() const override { return wait_ns_; }
+
   absl::Status Restore() override {
-    absl::Status ended = process_ == nullptr ? EndFound() : EndOwn();
-    if (!ended.ok()) return ended;
-    return helpers_->RemoveReport(ReportOf(change_));
+    const bool kill = looks_ >= (HasHeard() ? kFarewellLooks : kDeafLooks);
+    wait_ns_ = 0;
+    const absl::Status ended = process_ == nullptr ? EndFound(kill) : EndOwn(kill);
+    if (ended.ok()) return helpers_->RemoveReport(ReportOf(change_));
+    if (absl::IsUnavailable(ended) && ++looks_ < kMostLooks) wait_ns_ = kLookNs;
+    return ended;
   }
 
   absl::Status Residue() override {
@@ -141,20 +156,22 @@ class HelperLever final : public Lever {
     return process_ != nullptr ? !process_->Running() : helpers_->Find(IdOf(change_)).empty();
   }
 
-  absl::Status EndOwn() {
-    absl::Status ended = process_->End();
-    if (!absl::IsUnavailable(ended)) return ended;
-    Thaw(process_->pid());
-    return process_->End();
+  // It is on its way to its end, and says so.
+  bool HasHeard() const {
+    const std::optional<HelperReport> report = Report();
+    return report && report->closing_ns != 0;
   }
 
-  absl::Status EndFound() const {
+  absl::Status EndOwn(bool kill) {
+    absl::Status ended = process_->End(kill);
+    if (kill && absl::IsUnavailable(ended)) Thaw(process_->pid());
+    return ended;
+  }
+
+  absl::Status EndFound(bool kill) const {
     for (const pid_t pid : helpers_->Find(IdOf(change_))) {
-      absl::Status ended = helpers_->Kill(pid, IdOf(change_));
-      if (absl::IsUnavailable(ended)) {
-        Thaw(pid);
-        ended = helpers_->Kill(pid, IdOf(change_));
-      }
+      absl::Status ended = helpers_->End(pid, IdOf(change_), kill);
+      if (kill && absl::IsUnavailable(ended)) Thaw(pid);
       if (!ended.ok()) return ended;
     }
     return absl::OkStatus();
@@ -206,6 +223,9 @@ class HelperLever final : public Lever {
   std::unique_ptr<HelperProcess> process_;
   const bool recovered_ = false;
   bool had_others_ = false;
+  // At its end, and until the next one.
+  int looks_ = 0;
+  std::int64_t wait_ns_ = 0;
 };
 
 }  // namespace

@@ -45,8 +45,9 @@ class HelperProcess {
   // Lets it begin.
   virtual absl::Status Go() = 0;
   virtual bool Running() const = 0;
-  // Ends it and waits until it is gone. Unavailable: it does not die (a frozen one on cgroup v1).
-  virtual absl::Status End() = 0;
+  // Tells it to end, or has it killed. Unavailable: a moment later it is still there (it gives back
+  // much memory, or cannot run); to be called again.
+  virtual absl::Status End(bool kill) = 0;
 };
 
 // What is started.
@@ -82,9 +83,9 @@ class Helpers {
   virtual std::vector<pid_t> Find(const std::string& id) const = 0;
   // Whether process `pid` is a helper of any fault.
   virtual bool IsHelper(pid_t pid) const = 0;
-  // Kills process `pid` if it still is a helper of fault `id`, and waits until it is gone.
-  // Unavailable: it does not die.
-  virtual absl::Status Kill(pid_t pid, const std::string& id) = 0;
+  // The same of process `pid` if it still is a helper of fault `id`; of one whose process is gone,
+  // which has told it by that.
+  virtual absl::Status End(pid_t pid, const std::string& id, bool kill) = 0;
 };
 
 }  // namespace faultline

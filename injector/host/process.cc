@@ -9,16 +9,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "absl/strings/str_cat.h"
-#include "base/status.h"
-
 namespace faultline {
-namespace {
-
-// A SIGKILL is acted on at once unless the task is frozen or in uninterruptible sleep.
-constexpr int kDeathTimeoutMs = 1000;
-
-}  // namespace
 
 // glibc 2.36 has no wrapper with these names.
 int PidfdOpen(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
@@ -50,14 +41,6 @@ void Descriptor::Reset() {
 bool HasEnded(int pidfd, int timeout_ms) {
   pollfd end{pidfd, POLLIN, 0};
   return ::poll(&end, 1, timeout_ms) > 0;
-}
-
-absl::Status KillAndWait(int pidfd, pid_t pid) {
-  if (PidfdKill(pidfd) != 0 && errno != ESRCH) {
-    return ErrnoStatus(errno, absl::StrCat("kill helper process ", pid));
-  }
-  if (HasEnded(pidfd, kDeathTimeoutMs)) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("helper process ", pid, " does not die"));
 }
 
 }  // namespace faultline

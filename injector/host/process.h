@@ -38,8 +38,5 @@ void ReapWithin(pid_t child, int timeout_ms);
 
 // Whether the process has ended, by `timeout_ms` from now.
 bool HasEnded(int pidfd, int timeout_ms);
-// Kills process `pid` behind `pidfd` and waits until it has ended. Unavailable: it does not die
-// within a second.
-absl::Status KillAndWait(int pidfd, pid_t pid);
 
 }  // namespace faultline

@@ -16,8 +16,8 @@
 namespace faultline {
 namespace {
 
-// Most processes that a fault watches for their end, a descriptor each: of each of four faults, the
-// service has descriptors for them (LimitNOFILE= of systemd/faultline-injector.service).
+// Most processes that a fault watches for their end, a descriptor each: the service has them for as
+// many faults as --max-faults can allow (LimitNOFILE= of systemd/faultline-injector.service).
 constexpr size_t kMostWatched = 500;
 // Looks at a group for what was forked while it was signalled.
 constexpr int kPasses = 3;

@@ -29,8 +29,17 @@
 namespace faultline {
 namespace {
 
-// What a helper gets to say at its end, when it still hears us: how much it did until then.
-constexpr int kFarewellMs = 100;
+// In which a helper ends that has little to give back. The controller's mutex is held meanwhile.
+constexpr int kMomentMs = 20;
+
+// OK: the helper has ended, or never was. Unavailable: not within a moment.
+absl::Status EndWithin(const Descriptor& pidfd, pid_t pid, bool kill) {
+  if (kill && PidfdKill(pidfd.get()) != 0 && errno != ESRCH) {
+    return ErrnoStatus(errno, absl::StrCat("kill helper process ", pid));
+  }
+  if (HasEnded(pidfd.get(), kMomentMs)) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("helper process ", pid, " has not ended yet"));
+}
 
 struct FileActions {
   FileActions() { ::posix_spawn_file_actions_init(&actions); }
@@ -160,7 +169,7 @@ class HoldProcess final : public HelperProcess {
   HelperReport Report() const override { return report_->Read(); }
   absl::Status Go() override;
   bool Running() const override { return pid_ > 0 && !HasEnded(pidfd_.get(), 0); }
-  absl::Status End() override;
+  absl::Status End(bool kill) override;
 
  private:
   explicit HoldProcess(std::unique_ptr<ReportFile> report) : report_(std::move(report)) {}
@@ -261,11 +270,10 @@ absl::Status HoldProcess::Go() {
   return ErrnoStatus(errno, absl::StrCat("start helper process ", pid_));
 }
 
-absl::Status HoldProcess::End() {
+absl::Status HoldProcess::End(bool kill) {
   if (pid_ <= 0) return absl::OkStatus();
   commands_.Reset();
-  HasEnded(pidfd_.get(), kFarewellMs);
-  if (absl::Status status = KillAndWait(pidfd_.get(), pid_); !status.ok()) return status;
+  if (absl::Status status = EndWithin(pidfd_, pid_, kill); !status.ok()) return status;
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
   return absl::OkStatus();
@@ -324,16 +332,14 @@ bool SpawnedHelpers::IsHelper(pid_t pid) const {
 
 // The arguments are read after the pidfd is open: if the number has been reused in between, the
 // signal goes to the process that has ended, not to the new one.
-absl::Status SpawnedHelpers::Kill(pid_t pid, const std::string& id) {
+absl::Status SpawnedHelpers::End(pid_t pid, const std::string& id, bool kill) {
   const Descriptor pidfd(PidfdOpen(pid));
   if (!pidfd.valid()) {
     return errno == ESRCH ? absl::OkStatus()
                           : ErrnoStatus(errno, absl::StrCat("open process ", pid));
   }
   if (!IsHelperOf(absl::StrCat(options_.proc, "/", pid), id)) return absl::OkStatus();
-  // Its pipe has ended with who started it.
-  HasEnded(pidfd.get(), kFarewellMs);
-  return KillAndWait(pidfd.get(), pid);
+  return EndWithin(pidfd, pid, kill);
 }
 
 }  // namespace faultline

@@ -14,6 +14,7 @@ namespace faultline {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -423,6 +424,63 @@ TEST_F(ControllerTest, AnEndThatCouldNotBeWritten_IsWrittenBeforeAnythingElse) {
   EXPECT_EQ(first_open(), INT64_MAX);
   EXPECT_EQ(controller().NextDue(), Controller::kNever);
   EXPECT_TRUE(controller().Start(Spec("sham", "c")).ok());
+}
+
+// None waits for the commit of another.
+TEST_F(ControllerTest, WhatEndsTogether_IsUndoneBeforeAnyOfItIsTold) {
+  for (const char* id : {"a", "b", "c"}) {
+    world_.host.AddGroup(absl::StrCat("/", id));
+  }
+  const std::string before = world_.host.Digest();
+  for (const char* id : {"a", "b", "c"}) {
+    ASSERT_TRUE(controller().Start(Spec("cpu.limit", id, absl::StrCat("/", id))).ok());
+  }
+  std::vector<std::string> told;
+  const int watch = controller().Watch(true, [&](const v1::FaultState& state) {
+    if (state.phase() != v1::PHASE_UNDONE) return;
+    told.push_back(state.spec().id());
+    EXPECT_EQ(world_.host.Digest(), before) << state.spec().id();
+  });
+  world_.Pass(11 * kNsPerSecond);
+  controller().Unwatch(watch);
+  EXPECT_THAT(told, ElementsAre("c", "b", "a"));
+  const auto first_open = Journal::FirstDeadline(world_.JournalPath(), world_.boot_id);
+  EXPECT_EQ(*first_open, INT64_MAX);
+}
+
+// What gives back much memory takes its time, and nothing else waits for it.
+TEST_F(ControllerTest, AHelperThatTakesTimeToEnd_KeepsNoOtherFault) {
+  ASSERT_TRUE(controller().Start(Spec("cpu.limit", "limit")).ok());
+  ASSERT_TRUE(controller().Start(Spec("mem.leak", "leak", "/db")).ok());
+  const std::int64_t deadline_ns = world_.Find("leak").deadline_boottime_ns();
+  world_.host.closing_ns = deadline_ns;
+  world_.host.helper_looks = 20;
+  world_.Pass(10 * kNsPerSecond);
+  EXPECT_EQ(world_.Find("limit").phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(world_.Find("leak").phase(), v1::PHASE_UNDOING);
+  world_.Pass(kNsPerSecond);
+  EXPECT_EQ(world_.Find("leak").phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(world_.host.helper_kills, 0);
+  EXPECT_EQ(world_.host.Digest(), before_);
+}
+
+TEST_F(ControllerTest, AHelperThatDoesNotHear_IsKilled) {
+  ASSERT_TRUE(controller().Start(Spec("mem.leak", "leak")).ok());
+  world_.host.helper_looks = 5;
+  world_.Pass(11 * kNsPerSecond);
+  EXPECT_EQ(world_.Find("leak").phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(world_.host.helper_kills, 3);
+  // Nor does one that dies slowly wait for ever: it is told as a delay, and tried again.
+  ASSERT_TRUE(controller().Start(Spec("mem.leak", "frozen")).ok());
+  world_.host.helper_looks = 1000;
+  ASSERT_TRUE(controller().Stop("frozen").ok());
+  world_.Pass(5 * kNsPerSecond);
+  EXPECT_EQ(world_.Find("frozen").phase(), v1::PHASE_UNDOING);
+  EXPECT_THAT(world_.Find("frozen").residue(), Contains(HasSubstr("has not ended yet")));
+  world_.host.helper_looks = 0;
+  world_.Pass(2 * kNsPerSecond);
+  EXPECT_EQ(world_.Find("frozen").phase(), v1::PHASE_UNDONE);
+  EXPECT_EQ(world_.host.Digest(), before_);
 }
 
 TEST_F(ControllerTest, HaltEndsAll_AndOutlivesTheProcess) {

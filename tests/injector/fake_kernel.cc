@@ -40,7 +40,8 @@ class FakeKernel::FakeHelper final : public HelperProcess {
   HelperReport Report() const override { return kernel_->Report(); }
   absl::Status Go() override { return kernel_->Step("read"); }
   bool Running() const override { return kernel_->helpers.count(pid_) == 1; }
-  absl::Status End() override {
+  absl::Status End(bool kill) override {
+    if (kernel_->Lingers(kill)) return absl::UnavailableError("it has not ended yet");
     return kernel_->SureChange([this] {
       if (Running()) kernel_->closed_ns = kernel_->clock_.Now().boottime_ns;
       kernel_->KillHelper(pid_);
@@ -357,7 +358,7 @@ HelperReport FakeKernel::Report() const {
   HelperReport report;
   report.held_bytes = held_bytes;
   report.burnt_ns = burnt_ns;
-  report.closing_ns = closed_ns;
+  report.closing_ns = closing_ns != 0 ? closing_ns : closed_ns;
   report.closed_ns = closed_ns;
   if (held_bytes + burnt_ns > 0) report.first_touch_ns = clock_.Now().boottime_ns;
   report.last_touch_ns = report.first_touch_ns;
@@ -590,8 +591,16 @@ std::vector<pid_t> FakeKernel::Find(const std::string& id) const {
   return found;
 }
 
-absl::Status FakeKernel::Kill(pid_t pid, const std::string& /*id*/) {
+absl::Status FakeKernel::End(pid_t pid, const std::string& /*id*/, bool kill) {
+  if (Lingers(kill)) return absl::UnavailableError("it has not ended yet");
   return SureChange([&] { KillHelper(pid); });
+}
+
+bool FakeKernel::Lingers(bool kill) {
+  if (kill) ++helper_kills;
+  if (helper_looks == 0) return false;
+  --helper_looks;
+  return true;
 }
 
 // ---- Throttling

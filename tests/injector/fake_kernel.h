@@ -94,6 +94,11 @@ class FakeKernel final : private Cgroups,
   std::map<pid_t, std::string> helpers;
   std::map<pid_t, std::set<std::string>> homes;
   bool helpers_outlive = true;
+  // So often a helper is asked to end, or killed, before it does; and how often it was killed.
+  int helper_looks = 0;
+  int helper_kills = 0;
+  // Of one that has told that it gives back what it holds.
+  std::int64_t closing_ns = 0;
   // What helpers say of themselves on pages that outlive them.
   std::set<std::string> reports;
   // Attached programs: id to hook.
@@ -169,6 +174,7 @@ class FakeKernel final : private Cgroups,
 
  private:
   class FakeHelper;
+  bool Lingers(bool kill);
   class FakePage;
   class FakeWatch;
   class FakeProgram;
@@ -224,7 +230,7 @@ class FakeKernel final : private Cgroups,
   absl::Status RemoveReport(const std::string& report) override;
   std::vector<pid_t> Find(const std::string& id) const override;
   bool IsHelper(pid_t pid) const override { return helpers.count(pid) == 1; }
-  absl::Status Kill(pid_t pid, const std::string& id) override;
+  absl::Status End(pid_t pid, const std::string& id, bool kill) override;
 
   // Programs
   absl::Status Check(const std::string& name) override { return CheckProgram(name); }

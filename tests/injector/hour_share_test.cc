@@ -75,6 +75,21 @@ TEST(HourShare, RefusalHasTheFiguresAndTheTime) {
             "of 20m it could be 40m; it could begin at 12:10:01Z, or be shorter");
 }
 
+// Others' deadlines wait for the search: among very many it ends without a time.
+TEST(HourShare, LooksForATimeNoLongerThanOthersCanWait) {
+  const auto refusal = [](std::int64_t count) {
+    const std::int64_t begin_ns = 960 * kMinuteNs;
+    const std::int64_t each_ns = 20 * kMinuteNs / count;
+    std::vector<Interval> taken;
+    for (std::int64_t i = 0; i < count; ++i) {
+      taken.push_back({begin_ns + i * each_ns, begin_ns + i * each_ns + each_ns / 2});
+    }
+    return std::string(CheckHourShare(5, Minutes(1000, 1001), taken, kNow).message());
+  };
+  EXPECT_THAT(refusal(10), HasSubstr("it could begin at"));
+  EXPECT_THAT(refusal(50'000), HasSubstr("give it a shorter duration"));
+}
+
 TEST(HourShare, PlacesTheFaultsOfAnotherBootByTheWallClock) {
   v1::FaultState state;
   state.set_phase(v1::PHASE_UNDONE);

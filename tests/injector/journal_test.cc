@@ -2,11 +2,13 @@
 #include "injector/journal.h"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -60,6 +62,25 @@ TEST_F(JournalTest, ReplacesTheRowOfAFault_AndKeepsTheOrderOfStarts) {
   ASSERT_EQ(rows->size(), 2u);
   EXPECT_EQ((*rows)[0].phase(), v1::PHASE_UNDONE);
   EXPECT_EQ((*rows)[1].spec().id(), "b");
+}
+
+// All of them or none: a row that is refused takes back those before it.
+TEST_F(JournalTest, SavesSeveralInOneCommit) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->Save({State("a", v1::PHASE_UNDONE), State("b", v1::PHASE_UNDOING)}).ok());
+  EXPECT_EQ(Open()->Load()->size(), 2u);
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open(path_.c_str(), &other), SQLITE_OK);
+  const absl::Cleanup close = [other] { sqlite3_close(other); };
+  ASSERT_EQ(sqlite3_exec(other,
+                         "CREATE TRIGGER no BEFORE INSERT ON faults WHEN NEW.id = 'd' "
+                         "BEGIN SELECT RAISE(ABORT, 'no'); END",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  EXPECT_FALSE(journal->Save({State("c", v1::PHASE_UNDONE), State("d", v1::PHASE_UNDONE)}).ok());
+  EXPECT_EQ(Open()->Load()->size(), 2u);
+  EXPECT_TRUE(journal->Save(State("c", v1::PHASE_UNDONE)).ok());
+  EXPECT_EQ(Open()->Load()->size(), 3u);
 }
 
 // The log stays where it is, over many faults and longer ones; what was saved in it is there for
