@@ -119,6 +119,34 @@ TEST_F(PauseAndLeak, LeakGrowsAtItsRate_HoldsWithoutCpu_AndIsGivenBack) {
   EXPECT_EQ(CountHelpers(Id("")), 0);
 }
 
+// A helper that stands still hears nothing, and on cgroup v1 a frozen one does not die either: that
+// takes longer than others' deadlines can wait.
+TEST_F(PauseAndLeak, TheEndOfALeakInAPausedGroup_KeepsNoOtherWaiting) {
+  const std::int64_t before = MemoryUsage();
+  // Due while the leak is being ended.
+  v1::FaultSpec loss = Spec("net.loss", "loss", 0);
+  (*loss.mutable_parameters())["loss"] = "50%";
+  (*loss.mutable_parameters())["direction"] = "in";
+  loss.set_duration_ns(2'200 * kNsPerMs);
+  v1::FaultSpec leak = Leak("leak", "8MiB", "1GiB/s");
+  leak.set_duration_ns(2 * kNsPerSecond);
+  ASSERT_TRUE(injector_.Inject(loss).ok());
+  ASSERT_TRUE(injector_.Inject(leak).ok());
+  ASSERT_TRUE(Grows(before, 8 * kMiB, 1500));
+  // On v1 it is in the group's memory only.
+  const std::vector<pid_t> helpers = Helpers(leak.id());
+  ASSERT_EQ(helpers.size(), 1u);
+  ASSERT_TRUE(group_->Write("freezer", "cgroup.procs", absl::StrCat(helpers[0])).ok());
+  ASSERT_TRUE(injector_.Inject(Spec("process.pause", "pause", 30)).ok());
+  const v1::FaultState lost = injector_.WaitForEnd(loss.id(), 10);
+  EXPECT_EQ(lost.phase(), v1::PHASE_UNDONE) << lost.ShortDebugString();
+  EXPECT_LT(lost.edges().undone().boottime_ns() - lost.deadline_boottime_ns(), 250 * kNsPerMs);
+  const v1::FaultState leaked = injector_.WaitForEnd(leak.id(), 10);
+  EXPECT_EQ(leaked.phase(), v1::PHASE_UNDONE) << leaked.ShortDebugString();
+  EXPECT_LT(leaked.edges().undone().boottime_ns() - leaked.deadline_boottime_ns(), kNsPerSecond);
+  ASSERT_TRUE(injector_.Stop(Id("pause")).ok());
+}
+
 TEST_F(PauseAndLeak, LeakBeyondTheGroupsLimitIsRefused) {
   const bool v1 = group_->Write("memory", "memory.limit_in_bytes", "16M").ok();
   if (!v1) {
