@@ -30,7 +30,7 @@ namespace faultline {
 namespace {
 
 // In which a helper ends that has little to give back. The controller's mutex is held meanwhile.
-constexpr int kMomentMs = 20;
+constexpr int kMomentMs = 10;
 
 // OK: the helper has ended, or never was. Unavailable: not within a moment.
 absl::Status EndWithin(const Descriptor& pidfd, pid_t pid, bool kill) {
