@@ -31,11 +31,12 @@ struct Bench {
   absl::Status (*run)(const BenchPlace&, Figures*);
 };
 
-constexpr std::array<Bench, 7> kBenches{{
+constexpr std::array<Bench, 8> kBenches{{
     {"agent", "at most two minutes", true, BenchAgent},
     {"bpf", "at most two minutes", true, BenchBpf},
     {"delay", "half an hour", false, BenchDelay},
     {"faults", "thirty-five minutes", false, BenchFaults},
+    {"guest-kills", "an hour", false, BenchGuestKills},
     {"histories", "an hour on two processors", false, BenchHistories},
     {"kills", "ten minutes", false, BenchKills},
     {"machines", "an hour", false, BenchMachines},
@@ -80,8 +81,9 @@ int Main(int argc, char** argv) {
   for (const std::string& name : wanted) {
     if (std::none_of(kBenches.begin(), kBenches.end(),
                      [&name](const Bench& bench) { return name == bench.name; })) {
-      LogError("there is no bench \"", name,
-               "\"; there are agent, bpf, delay, faults, histories, kills and machines");
+      LogError(
+          "there is no bench \"", name,
+          "\"; there are agent, bpf, delay, faults, guest-kills, histories, kills and machines");
       return 2;
     }
   }

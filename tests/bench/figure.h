@@ -62,7 +62,9 @@ absl::Status BenchKills(const BenchPlace& place, Figures* figures);
 absl::Status BenchHistories(const BenchPlace& place, Figures* figures);
 // net.delay in a guest, whose kernel has netem, as BenchFaults has it where the host's does.
 absl::Status BenchDelay(const BenchPlace& place, Figures* figures);
-// The packages in guests: from boot to sample, sizes, memory, deadlines, kills and power cuts.
+// BenchKills in two guests with the packages, systemd and cgroup v2.
+absl::Status BenchGuestKills(const BenchPlace& place, Figures* figures);
+// The packages in guests: from boot to sample, sizes, memory, deadlines and power cuts.
 absl::Status BenchMachines(const BenchPlace& place, Figures* figures);
 
 // The value below which `share` (0 to 1) of `values` lie; 0 for none.
