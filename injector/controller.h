@@ -66,8 +66,8 @@ class Controller {
     bool run_thread = true;
   };
 
-  // Reads the journal and undoes what stands open in it, before anything else can start. `host`
-  // and `clock` must outlive the controller.
+  // Reads the journal and undoes what stands open in it, before anything else can start; what takes
+  // its time is begun (Settling). `host` and `clock` must outlive the controller.
   static absl::StatusOr<std::unique_ptr<Controller>> Create(Options options, Host* host,
                                                             Clock* clock,
                                                             std::unique_ptr<Journal> journal);
@@ -127,6 +127,8 @@ class Controller {
   void RunDue();
   // When something is due next, CLOCK_BOOTTIME ns; kNever if nothing is.
   std::int64_t NextDue();
+  // Whether something takes its time to begin or to end, and will have done so in a moment.
+  bool Settling();
   static constexpr std::int64_t kNever = INT64_MAX;
 
  private:
@@ -204,7 +206,7 @@ class Controller {
   void Refuse(const v1::FaultSpec& spec, Instant commanded, const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // One attempt to end it. What came of it is kept and told by DropFinished, which follows: faults
-  // that end together share a commit, and none waits for that of another.
+  // whose time is over together share a commit, and none waits for that of another.
   void End(Active& active, v1::Phase final, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The first half of that. True: it has to be kept before the second, as what is told at the end
@@ -213,8 +215,10 @@ class Controller {
   bool BeginEnd(Injection& injection, v1::Phase final, const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GoOnEnding(Active& active, bool first) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Of a hold that is to end: what still stands on it, a sentence; empty: nothing does.
-  std::string WaitsFor(const Injection& injection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of a hold that is to end: what still stands on it, a sentence, and when that will have settled
+  // (Injection::settle_ns); empty: nothing does.
+  std::string WaitsFor(const Injection& injection, std::int64_t* settle_ns)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `again`: null, or set when the host could not tell for now; nothing was refused then.
   absl::StatusOr<v1::FaultState> StartLocked(const v1::FaultSpec& spec, Instant commanded,
                                              bool leased, bool* again)
@@ -259,8 +263,10 @@ class Controller {
   void Finish(v1::FaultState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Keeps and tells what ended, and moves it to the finished ones.
   void DropFinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // In one commit, if that succeeds.
+  // In one commit.
   void KeepUnsaved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // With what else ends now; at once, if that takes long.
+  void KeepLater(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Recover();
   void RecoverRow(v1::FaultState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseAfterReboot(v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -270,6 +276,7 @@ class Controller {
   void MarkOpen(bool open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const v1::FaultState* Find(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Save(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SaveEach(absl::Span<const v1::FaultState> states) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Tries again to write the ends of `unclosed_`.
   absl::Status CloseRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SaveAndTell(const v1::FaultState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -308,6 +315,8 @@ class Controller {
   std::deque<v1::FaultState> refused_ ABSL_GUARDED_BY(mutex_);
   // What became of faults that end, not kept and told yet; empty whenever the mutex is free.
   std::vector<v1::FaultState> unsaved_ ABSL_GUARDED_BY(mutex_);
+  // Since when the first of them waits, CLOCK_BOOTTIME ns.
+  std::int64_t unsaved_since_ns_ ABSL_GUARDED_BY(mutex_) = 0;
   // Ended, and open in the journal, which could not be written then. By order of their ends.
   std::deque<v1::FaultState> unclosed_ ABSL_GUARDED_BY(mutex_);
   // Of the next attempt to close them.

@@ -130,6 +130,12 @@ bool Controller::Settles(const std::string& id) const {
   });
 }
 
+bool Controller::Settling() {
+  const absl::MutexLock lock(&mutex_);
+  return std::any_of(active_.begin(), active_.end(),
+                     [](const Active& active) { return active.injection->settle_ns() > 0; });
+}
+
 void Controller::AnswerTo(Answer answer, absl::StatusOr<v1::FaultState> now, bool start) {
   if (!now.ok() || !Settles(now->spec().id()) || !closed_.empty() ||
       waiting_.size() >= kMostWaiting) {

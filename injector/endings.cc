@@ -104,16 +104,17 @@ bool Controller::BeginEnd(Injection& injection, v1::Phase final, const std::stri
 
 void Controller::GoOnEnding(Active& active, bool first) {
   Injection& injection = *active.injection;
-  const std::string needed = WaitsFor(injection);
-  if (needed.empty() ? injection.Undo() : injection.PutOff(needed)) {
+  std::int64_t settle_of_needed_ns = 0;
+  const std::string needed = WaitsFor(injection, &settle_of_needed_ns);
+  if (needed.empty() ? injection.Undo() : injection.PutOff(needed, settle_of_needed_ns)) {
     LogFault(EndOf(injection.state()), injection.state(), PhaseWord(injection.state().phase()));
-    unsaved_.push_back(injection.state());
+    KeepLater(injection.state());
     return;
   }
   const std::int64_t settle_ns = injection.settle_ns();
   active.next_undo_ns = clock_->Now().boottime_ns + (settle_ns > 0 ? settle_ns : kUndoRetryNs);
   // In the journal it is no fault that let its deadline pass.
-  if (first) unsaved_.push_back(injection.state());
+  if (first) KeepLater(injection.state());
   if (settle_ns > 0 || std::exchange(active.told_delay, true)) return;
   LogEvent(Event::kUndoDelayed,
            {{kFaultIdField, injection.id()},
@@ -121,10 +122,10 @@ void Controller::GoOnEnding(Active& active, bool first) {
             {kReasonField, injection.state().residue(0)}},
            NounOf(injection.state()), " ", injection.id(),
            " is not undone yet: ", injection.state().residue(0));
-  if (!first) unsaved_.push_back(injection.state());
+  if (!first) KeepLater(injection.state());
 }
 
-std::string Controller::WaitsFor(const Injection& injection) {
+std::string Controller::WaitsFor(const Injection& injection, std::int64_t* settle_ns) {
   const v1::FaultState& state = injection.state();
   if (!state.hold()) return "";
   const auto order = [](const v1::FaultState& of) {
@@ -140,6 +141,9 @@ std::string Controller::WaitsFor(const Injection& injection) {
   }
   const v1::FaultState* on = Guard::StandsOn(state, newer);
   if (on == nullptr) return "";
+  for (const Active& active : active_) {
+    if (active.injection->id() == on->spec().id()) *settle_ns = active.injection->settle_ns();
+  }
   return absl::StrCat("it ends after ", NounOf(*on), " ", on->spec().id(), " (", on->spec().type(),
                       " on ", on->cgroup(), "), which needs what it holds");
 }

@@ -95,7 +95,7 @@ class Injection {
   void BeginUndo(v1::Phase final, const std::string& reason);
 
   // Instead of an attempt: it cannot be undone yet, because of `why`. False.
-  bool PutOff(const std::string& why);
+  bool PutOff(const std::string& why, std::int64_t settle_ns);
 
   // One attempt to bring back what was before, last lever first. True when that is done (or was
   // left alone because somebody else changed it: Interfered) and `undone` is stamped; false to try

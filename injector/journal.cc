@@ -308,7 +308,10 @@ absl::Status Journal::Save(absl::Span<const v1::FaultState> states) {
   if (status.ok()) status = Execute("COMMIT");
   // Some errors have rolled it back already.
   if (!status.ok()) sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
-  if (log_pages_ >= kCheckpointPages) Checkpoint();
+  const bool ended = std::any_of(states.begin(), states.end(), [](const v1::FaultState& state) {
+    return IsFinal(state.phase());
+  });
+  if (log_pages_ >= (ended ? kCheckpointPages : kMostLogPages)) Checkpoint();
   return status;
 }
 

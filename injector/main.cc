@@ -44,6 +44,8 @@ namespace {
 
 // How long a stopping injector repeats what it could not undo at once; then --undo has to.
 constexpr std::int64_t kEndTimeoutNs = 5 * kNsPerSecond;
+// The same of what a predecessor left, before anything can be started.
+constexpr std::int64_t kSettleTimeoutNs = 2 * kNsPerSecond;
 
 // A fault loads the machine on purpose; the undo must not wait in its queue.
 constexpr int kNice = -10;
@@ -133,9 +135,21 @@ bool EndEverything(Controller& controller, const std::string& reason) {
   while (!controller.EndAll(reason)) {
     const std::int64_t now_ns = clock.Now().boottime_ns;
     if (now_ns >= end_ns) return false;
-    clock.WaitUntil(now_ns + 100 * kNsPerMs, std::stop_token());
+    const std::int64_t next_ns = std::min(controller.NextDue(), now_ns + 100 * kNsPerMs);
+    clock.WaitUntil(std::max(next_ns, now_ns + 5 * kNsPerMs), std::stop_token());
   }
   return true;
+}
+
+// What a predecessor left and takes its time to end has ended before anything begins, if a moment
+// is enough for it.
+void LetSettle(Controller& controller) {
+  Clock& clock = Clock::System();
+  const std::int64_t end_ns = clock.Now().boottime_ns + kSettleTimeoutNs;
+  for (std::int64_t now_ns = 0; controller.Settling() && now_ns < end_ns;) {
+    now_ns = clock.Now().boottime_ns;
+    clock.WaitUntil(now_ns + 10 * kNsPerMs, std::stop_token());
+  }
 }
 
 // Prints what was undone; false if something is left.
@@ -185,6 +199,7 @@ void WaitForSignal(int signals, Controller& controller, Planes& planes, Supervis
 // As Run.
 absl::StatusOr<int> Serve(const InjectorOptions& options, Controller& controller, Planes& planes,
                           int signals, Supervisor* supervisor) {
+  LetSettle(controller);
   absl::StatusOr<std::unique_ptr<Server>> server =
       Server::Start({options.run_dir, options.group}, &controller);
   if (!server.ok()) return server.status();

@@ -17,6 +17,12 @@
 #include "proto/words.h"
 
 namespace faultline {
+namespace {
+
+// What is undone meanwhile is not known to whoever comes after a death.
+constexpr std::int64_t kTogetherNs = 100 * kNsPerMs;
+
+}  // namespace
 
 void Controller::UpdateMark() {
   const bool ready = std::any_of(scheduled_.begin(), scheduled_.end(),
@@ -39,14 +45,18 @@ void Controller::MarkOpen(bool open) {
   marked_ = open;
 }
 
-void Controller::Save(const v1::FaultState& state) {
+void Controller::Save(const v1::FaultState& state) { SaveEach(absl::MakeConstSpan(&state, 1)); }
+
+void Controller::SaveEach(absl::Span<const v1::FaultState> states) {
   // The row that is needed to undo stands already; this one only loses detail, unless it closes it.
-  const absl::Status saved = journal_->Save(state);
+  const absl::Status saved = journal_->Save(states);
   if (saved.ok()) return;
-  LogError("fault ", state.spec().id(), ": ", saved.message());
-  if (!IsFinal(state.phase())) return;
-  unclosed_.push_back(state);
-  next_close_ns_ = clock_->Now().boottime_ns + kUndoRetryNs;
+  for (const v1::FaultState& state : states) {
+    LogError("fault ", state.spec().id(), ": ", saved.message());
+    if (!IsFinal(state.phase())) continue;
+    unclosed_.push_back(state);
+    next_close_ns_ = clock_->Now().boottime_ns + kUndoRetryNs;
+  }
 }
 
 absl::Status Controller::CloseRows() {
@@ -63,12 +73,17 @@ absl::Status Controller::CloseRows() {
 }
 
 void Controller::KeepUnsaved() {
+  if (unsaved_.empty()) return;
   const std::vector<v1::FaultState> states = std::exchange(unsaved_, {});
-  // What cannot be written together is tried one by one.
-  if (states.size() < 2 || !journal_->Save(states).ok()) {
-    for (const v1::FaultState& state : states) Save(state);
-  }
+  SaveEach(states);
   for (const v1::FaultState& state : states) Tell(state);
+}
+
+void Controller::KeepLater(const v1::FaultState& state) {
+  const std::int64_t now_ns = clock_->Now().boottime_ns;
+  if (unsaved_.empty()) unsaved_since_ns_ = now_ns;
+  unsaved_.push_back(state);
+  if (now_ns - unsaved_since_ns_ > kTogetherNs) KeepUnsaved();
 }
 
 void Controller::SaveAndTell(const v1::FaultState& state) {

@@ -76,11 +76,10 @@ void Injection::BeginUndo(v1::Phase final, const std::string& reason) {
     // Without them there is nothing to measure; Undo makes them, or tells what is in the way.
     [[maybe_unused]] const absl::Status made = MakeLevers();
   }
+  const bool over = recovered_ && InForce() == Hold::kNo;
   Measure();
   // Nothing can come after that: what was read now is all, also if this process dies too.
-  if (recovered_ && fault_ != nullptr && missing_.empty() && InForce() == Hold::kNo) {
-    state_.set_dose_complete(true);
-  }
+  if (over && fault_ != nullptr && missing_.empty()) state_.set_dose_complete(true);
   SetPhase(v1::PHASE_UNDOING);
 }
 
@@ -169,8 +168,8 @@ void Injection::SayWhatIsMissing() {
   state_.set_reason(absl::StrCat(state_.reason(), both ? "; " : "", bound));
 }
 
-bool Injection::PutOff(const std::string& why) {
-  settle_ns_ = 0;
+bool Injection::PutOff(const std::string& why, std::int64_t settle_ns) {
+  settle_ns_ = settle_ns;
   state_.clear_residue();
   state_.add_residue(why);
   return false;
@@ -182,9 +181,8 @@ bool Injection::Undo() {
   bool interfered = false;
   const std::int64_t quiesce_ns = Quiesce();
   settle_ns_ = 0;
-  const bool done =
-      quiesce_ns == 0 ? RestoreAll(&interfered) : PutOff("what it held back is still on its way");
-  if (quiesce_ns > 0) settle_ns_ = quiesce_ns;
+  const bool done = quiesce_ns == 0 ? RestoreAll(&interfered)
+                                    : PutOff("what it held back is still on its way", quiesce_ns);
   // The first attempt may have ended what a later one finds ended.
   if (quiesce_ns == 0 && restoring_ns_ == 0) restoring_ns_ = begin_ns;
   const Instant end = clock_->Now();

@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -14,14 +16,16 @@
 namespace faultline {
 namespace {
 
-// Between looks at a helper that ends, each of which takes a moment. One that does not hear (it is
-// frozen, or has no CPU) is killed after some of them; one that gives back its memory, which its
-// death would not hasten, after more, so that it can say when it was through. What is still there
-// after the last look cannot end for now.
+// Between looks at a helper that ends.
 constexpr std::int64_t kLookNs = 20 * kNsPerMs;
-constexpr int kDeafLooks = 3;
-constexpr int kFarewellLooks = 50;
-constexpr int kMostLooks = 75;
+// After which one is killed that does not hear: it is frozen, or has no CPU, of which a quota may
+// leave it some only each 100 ms.
+constexpr std::int64_t kDeafNs = 200 * kNsPerMs;
+// The same of one that has heard and gives back its memory, which its death would not hasten, so
+// that it can say when it was through.
+constexpr std::int64_t kFarewellNs = 1'500 * kNsPerMs;
+// What is still there after that cannot end for now.
+constexpr std::int64_t kPatienceNs = 2'500 * kNsPerMs;
 
 constexpr const char* kIdKey = "fault=";
 // Last, as a path may hold anything.
@@ -59,17 +63,20 @@ std::vector<v1::Dose> DoseOf(absl::string_view primary, const HelperReport& repo
 
 class HelperLever final : public Lever {
  public:
-  HelperLever(Cgroups* cgroups, Helpers* helpers, const HelperSpec& spec, v1::Change change)
+  HelperLever(Cgroups* cgroups, Helpers* helpers, Clock* clock, const HelperSpec& spec,
+              v1::Change change)
       : cgroups_(cgroups),
         helpers_(helpers),
+        clock_(clock),
         controllers_(spec.controllers),
         order_{spec.program, ArgumentsOf(spec), ReportOf(change), spec.feed},
         change_(std::move(change)) {}
 
   // Of a predecessor.
-  HelperLever(Cgroups* cgroups, Helpers* helpers, v1::Change change)
+  HelperLever(Cgroups* cgroups, Helpers* helpers, Clock* clock, v1::Change change)
       : cgroups_(cgroups),
         helpers_(helpers),
+        clock_(clock),
         change_(std::move(change)),
         page_(helpers->OpenReport(ReportOf(change_))),
         recovered_(true) {}
@@ -111,19 +118,22 @@ class HelperLever final : public Lever {
   std::int64_t wait_ns() const override { return wait_ns_; }
 
   absl::Status Restore() override {
-    const bool kill = looks_ >= (HasHeard() ? kFarewellLooks : kDeafLooks);
+    const std::int64_t now_ns = clock_->Now().boottime_ns;
+    if (asked_ns_ == 0) asked_ns_ = now_ns;
+    const std::int64_t since_ns = now_ns - asked_ns_;
+    const bool kill = since_ns >= (HasHeard() ? kFarewellNs : kDeafNs);
     wait_ns_ = 0;
-    const absl::Status ended = process_ == nullptr ? EndFound(kill) : EndOwn(kill);
+    const absl::Status ended = process_ == nullptr ? EndFound(kill) : End(*process_, kill);
     if (ended.ok()) return helpers_->RemoveReport(ReportOf(change_));
-    if (absl::IsUnavailable(ended) && ++looks_ < kMostLooks) wait_ns_ = kLookNs;
+    if (absl::IsUnavailable(ended) && since_ns < kPatienceNs) wait_ns_ = kLookNs;
     return ended;
   }
 
   absl::Status Residue() override {
-    const std::vector<pid_t> left = helpers_->Find(IdOf(change_));
-    if (left.empty()) return absl::OkStatus();
+    const pid_t left = Left();
+    if (left == 0) return absl::OkStatus();
     return absl::FailedPreconditionError(
-        absl::StrCat("helper process ", left.front(), " still runs in ", change_.object()));
+        absl::StrCat("helper process ", left, " still runs in ", change_.object()));
   }
 
   Evidence Measure() override {
@@ -162,19 +172,38 @@ class HelperLever final : public Lever {
     return report && report->closing_ns != 0;
   }
 
-  absl::Status EndOwn(bool kill) {
-    absl::Status ended = process_->End(kill);
-    if (kill && absl::IsUnavailable(ended)) Thaw(process_->pid());
+  // A process that runs for the fault; 0: none does.
+  pid_t Left() const {
+    if (process_ != nullptr) return process_->Running() ? process_->pid() : 0;
+    if (!found_.empty()) return found_.front()->pid();
+    const std::vector<pid_t> left = helpers_->Find(IdOf(change_));
+    return left.empty() ? 0 : left.front();
+  }
+
+  absl::Status End(RunningHelper& helper, bool kill) {
+    absl::Status ended = helper.End(kill);
+    if (kill && absl::IsUnavailable(ended) && thawed_.insert(helper.pid()).second) {
+      Thaw(helper.pid());
+    }
     return ended;
   }
 
-  absl::Status EndFound(bool kill) const {
-    for (const pid_t pid : helpers_->Find(IdOf(change_))) {
-      absl::Status ended = helpers_->End(pid, IdOf(change_), kill);
-      if (kill && absl::IsUnavailable(ended)) Thaw(pid);
-      if (!ended.ok()) return ended;
+  absl::Status EndFound(bool kill) {
+    if (found_.empty()) {
+      for (const pid_t pid : helpers_->Find(IdOf(change_))) {
+        absl::StatusOr<std::unique_ptr<RunningHelper>> helper = helpers_->Open(pid, IdOf(change_));
+        if (absl::IsNotFound(helper.status())) continue;
+        if (!helper.ok()) return helper.status();
+        found_.push_back(*std::move(helper));
+      }
     }
-    return absl::OkStatus();
+    absl::Status first;
+    for (auto helper = found_.begin(); helper != found_.end();) {
+      const absl::Status ended = End(**helper, kill);
+      first.Update(ended);
+      helper = ended.ok() ? found_.erase(helper) : helper + 1;
+    }
+    return first;
   }
 
   absl::Status CheckHome(const std::string& controller) const {
@@ -215,6 +244,7 @@ class HelperLever final : public Lever {
 
   Cgroups* const cgroups_;
   Helpers* const helpers_;
+  Clock* const clock_;
   const std::vector<std::string> controllers_;
   const HelperOrder order_;
   const v1::Change change_;
@@ -223,9 +253,12 @@ class HelperLever final : public Lever {
   std::unique_ptr<HelperProcess> process_;
   const bool recovered_ = false;
   bool had_others_ = false;
-  // At its end, and until the next one.
-  int looks_ = 0;
+  // When it was first to end, CLOCK_BOOTTIME, and how long until the next look at that.
+  std::int64_t asked_ns_ = 0;
   std::int64_t wait_ns_ = 0;
+  // A predecessor's that are to end.
+  std::vector<std::unique_ptr<RunningHelper>> found_;
+  std::set<pid_t> thawed_;
 };
 
 }  // namespace
@@ -237,7 +270,7 @@ std::vector<std::pair<std::string, std::int64_t>> ShapeNumbers(const Shape& shap
   return {};
 }
 
-LeverOr MakeHelper(Cgroups* cgroups, Helpers* helpers, const HelperSpec& spec) {
+LeverOr MakeHelper(Cgroups* cgroups, Helpers* helpers, Clock* clock, const HelperSpec& spec) {
   for (const std::string& controller : spec.controllers) {
     if (absl::Status group = cgroups->Check(spec.cgroup, controller); !group.ok()) return group;
   }
@@ -251,14 +284,14 @@ LeverOr MakeHelper(Cgroups* cgroups, Helpers* helpers, const HelperSpec& spec) {
     absl::StrAppend(&after, " ", number.first, "=", number.second);
   }
   change.set_after(absl::StrCat(after, kReportKey, helpers->ReportPath(spec.fault_id)));
-  return std::make_unique<HelperLever>(cgroups, helpers, spec, std::move(change));
+  return std::make_unique<HelperLever>(cgroups, helpers, clock, spec, std::move(change));
 }
 
-LeverOr RecoverHelper(Cgroups* cgroups, Helpers* helpers, const v1::Change& change) {
+LeverOr RecoverHelper(Cgroups* cgroups, Helpers* helpers, Clock* clock, const v1::Change& change) {
   if (IdOf(change).empty()) {
     return absl::InvalidArgumentError("the journal names no fault for a helper process");
   }
-  return std::make_unique<HelperLever>(cgroups, helpers, change);
+  return std::make_unique<HelperLever>(cgroups, helpers, clock, change);
 }
 
 }  // namespace faultline

@@ -38,7 +38,7 @@ std::vector<std::pair<std::string, std::int64_t>> ShapeNumbers(const Shape& shap
                                                                std::int64_t start_ns);
 
 // FailedPrecondition: the program is not there. NotFound: the group is not.
-LeverOr MakeHelper(Cgroups* cgroups, Helpers* helpers, const HelperSpec& spec);
-LeverOr RecoverHelper(Cgroups* cgroups, Helpers* helpers, const v1::Change& change);
+LeverOr MakeHelper(Cgroups* cgroups, Helpers* helpers, Clock* clock, const HelperSpec& spec);
+LeverOr RecoverHelper(Cgroups* cgroups, Helpers* helpers, Clock* clock, const v1::Change& change);
 
 }  // namespace faultline

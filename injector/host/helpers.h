@@ -35,19 +35,25 @@ class ReportPage {
   virtual HelperReport Read() const = 0;
 };
 
-// One that runs. It ends when this object does, whatever ends the object.
-class HelperProcess {
+// One that runs, whoever started it.
+class RunningHelper {
  public:
-  virtual ~HelperProcess() = default;
+  virtual ~RunningHelper() = default;
   virtual pid_t pid() const = 0;
+  // Tells it to end, or has it killed, and waits a moment for that, the first time. Unavailable: it
+  // is still there (it gives back much memory, or cannot run); to be called again. OK: it is gone
+  // with all that it held.
+  virtual absl::Status End(bool kill) = 0;
+};
+
+// One of ours. It ends when this object does, whatever ends the object.
+class HelperProcess : public RunningHelper {
+ public:
   // Also after its end.
   virtual HelperReport Report() const = 0;
   // Lets it begin.
   virtual absl::Status Go() = 0;
   virtual bool Running() const = 0;
-  // Tells it to end, or has it killed. Unavailable: a moment later it is still there (it gives back
-  // much memory, or cannot run); to be called again.
-  virtual absl::Status End(bool kill) = 0;
 };
 
 // What is started.
@@ -83,9 +89,9 @@ class Helpers {
   virtual std::vector<pid_t> Find(const std::string& id) const = 0;
   // Whether process `pid` is a helper of any fault.
   virtual bool IsHelper(pid_t pid) const = 0;
-  // The same of process `pid` if it still is a helper of fault `id`; of one whose process is gone,
-  // which has told it by that.
-  virtual absl::Status End(pid_t pid, const std::string& id, bool kill) = 0;
+  // Process `pid`, which somebody else started, who is gone: that has told it to end. NotFound: it
+  // is no helper of fault `id` any more.
+  virtual absl::StatusOr<std::unique_ptr<RunningHelper>> Open(pid_t pid, const std::string& id) = 0;
 };
 
 }  // namespace faultline

@@ -52,11 +52,11 @@ LeverOr Host::WatchThrottling(const std::string& cgroup) {
 }
 
 LeverOr Host::Leak(const LeakSpec& spec) {
-  return MakeLeak(kernel_.cgroups, kernel_.helpers, options_.memory_reserve, spec);
+  return MakeLeak(kernel_.cgroups, kernel_.helpers, kernel_.clock, options_.memory_reserve, spec);
 }
 
 LeverOr Host::Load(const LoadSpec& spec) {
-  return MakeLoad(kernel_.cgroups, kernel_.helpers, spec);
+  return MakeLoad(kernel_.cgroups, kernel_.helpers, kernel_.clock, spec);
 }
 
 LeverOr Host::Signal(const SignalSpec& spec) {
@@ -189,7 +189,8 @@ LeverOr Host::Recover(const v1::Change& change) {
   if (change.kind() == "freezer") return RecoverFreezer(kernel_.cgroups, kernel_.clock, change);
   if (change.kind() == "signal") return RecoverSignal(change);
   if (change.kind() == kWatchKind) return RecoverThrottleLever(change);
-  if (change.kind() == "helper") return RecoverHelper(kernel_.cgroups, kernel_.helpers, change);
+  if (change.kind() == "helper")
+    return RecoverHelper(kernel_.cgroups, kernel_.helpers, kernel_.clock, change);
   return RecoverNet(kernel_.net, change);
 }
 

@@ -45,7 +45,8 @@ absl::Status CheckHeadRoom(absl::string_view meminfo, std::int64_t bytes, const 
       ": hold at most ", SpellBytes(spare < 0 ? 0 : spare), ", not ", SpellBytes(bytes)));
 }
 
-LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, const Reserve& reserve, const LeakSpec& spec) {
+LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, Clock* clock, const Reserve& reserve,
+                 const LeakSpec& spec) {
   HelperSpec helper;
   helper.fault_id = spec.fault_id;
   helper.cgroup = spec.cgroup;
@@ -59,7 +60,7 @@ LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, const Reserve& reserve, con
     }
   }
   helper.dose = "held_bytes";
-  LeverOr lever = MakeHelper(cgroups, helpers, helper);
+  LeverOr lever = MakeHelper(cgroups, helpers, clock, helper);
   if (!lever.ok()) return lever;
   const absl::StatusOr<std::string> meminfo = helpers->Meminfo();
   if (!meminfo.ok()) return meminfo.status();

@@ -30,7 +30,8 @@ struct LeakSpec {
 };
 
 // FailedPrecondition: it would leave the host less than `reserve` of its memory.
-LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, const Reserve& reserve, const LeakSpec& spec);
+LeverOr MakeLeak(Cgroups* cgroups, Helpers* helpers, Clock* clock, const Reserve& reserve,
+                 const LeakSpec& spec);
 
 // "18.6 GiB", rounded down: what is said to fit does.
 std::string SpellBytes(std::int64_t bytes);

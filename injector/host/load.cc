@@ -10,7 +10,7 @@ namespace faultline {
 
 // On cgroup v1 three controllers have a part in it: cpu shares it out, cpuacct counts it, and
 // cpuset, where the group is in one that has CPUs, says on which of them.
-LeverOr MakeLoad(Cgroups* cgroups, Helpers* helpers, const LoadSpec& spec) {
+LeverOr MakeLoad(Cgroups* cgroups, Helpers* helpers, Clock* clock, const LoadSpec& spec) {
   const absl::StatusOr<bool> v2 = cgroups->IsV2("cpu");
   if (!v2.ok()) return v2.status();
   const char* counter = *v2 ? "cpu" : "cpuacct";
@@ -37,7 +37,7 @@ LeverOr MakeLoad(Cgroups* cgroups, Helpers* helpers, const LoadSpec& spec) {
     helper.numbers.push_back(std::move(number));
   }
   helper.dose = "burnt_ns";
-  return MakeHelper(cgroups, helpers, helper);
+  return MakeHelper(cgroups, helpers, clock, helper);
 }
 
 }  // namespace faultline

@@ -25,6 +25,6 @@ struct LoadSpec {
 };
 
 // Unimplemented: no hierarchy counts the CPU time of a group.
-LeverOr MakeLoad(Cgroups* cgroups, Helpers* helpers, const LoadSpec& spec);
+LeverOr MakeLoad(Cgroups* cgroups, Helpers* helpers, Clock* clock, const LoadSpec& spec);
 
 }  // namespace faultline

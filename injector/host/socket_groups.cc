@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -19,9 +20,12 @@ int OpenDirectory(const std::string& dir) {
   return open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-bool IsOfV2(int fd) {
+// Of the directory `mount` if a v2 hierarchy is mounted there; 0: none is.
+ino_t RootOf(const std::string& mount) {
   struct statfs about {};
-  return fstatfs(fd, &about) == 0 && about.f_type == CGROUP2_SUPER_MAGIC;
+  struct stat root {};
+  const bool v2 = statfs(mount.c_str(), &about) == 0 && about.f_type == CGROUP2_SUPER_MAGIC;
+  return v2 && stat(mount.c_str(), &root) == 0 ? root.st_ino : 0;
 }
 
 }  // namespace
@@ -33,10 +37,9 @@ absl::StatusOr<int> SocketGroups::Open(const std::string& cgroup) {
         "the root control group's sockets are those of the whole machine; start the target in a "
         "control group of its own");
   }
-  if (!mount_.empty()) {
+  if (root_ != 0 && RootOf(mount_) == root_) {
     const int known = OpenDirectory(absl::StrCat(mount_, cgroup));
-    if (known >= 0 && IsOfV2(known)) return known;
-    if (known >= 0) close(known);
+    if (known >= 0) return known;
   }
   absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
   if (!tree.ok()) return tree.status();
@@ -48,6 +51,7 @@ absl::StatusOr<int> SocketGroups::Open(const std::string& cgroup) {
   const int fd = OpenDirectory(dir);
   if (fd >= 0) {
     mount_ = tree->V2()->mount;
+    root_ = RootOf(mount_);
     return fd;
   }
   if (errno != ENOENT) return ErrnoStatus(errno, absl::StrCat("open ", dir));

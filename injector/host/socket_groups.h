@@ -4,6 +4,8 @@
 // thread at a time.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -21,6 +23,8 @@ class SocketGroups {
   // Where the v2 hierarchy was found the last time: to look for it reads all mounts of the machine,
   // and a start opens its group several times.
   std::string mount_;
+  // Of its root: somebody may mount a part of the hierarchy over it.
+  ino_t root_ = 0;
 };
 
 }  // namespace faultline

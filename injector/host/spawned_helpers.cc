@@ -32,14 +32,25 @@ namespace {
 // In which a helper ends that has little to give back. The controller's mutex is held meanwhile.
 constexpr int kMomentMs = 10;
 
-// OK: the helper has ended, or never was. Unavailable: not within a moment.
-absl::Status EndWithin(const Descriptor& pidfd, pid_t pid, bool kill) {
-  if (kill && PidfdKill(pidfd.get()) != 0 && errno != ESRCH) {
-    return ErrnoStatus(errno, absl::StrCat("kill helper process ", pid));
+// The end of a helper behind a pidfd.
+class HelperEnd {
+ public:
+  // As RunningHelper::End, of one that has been told to end.
+  absl::Status End(const Descriptor& pidfd, pid_t pid, bool kill) {
+    if (kill && PidfdKill(pidfd.get()) != 0 && errno != ESRCH) {
+      return ErrnoStatus(errno, absl::StrCat("kill helper process ", pid));
+    }
+    const bool waits = !asked_ || (kill && !killed_);
+    asked_ = true;
+    killed_ = killed_ || kill;
+    if (HasEnded(pidfd.get(), waits ? kMomentMs : 0)) return absl::OkStatus();
+    return absl::UnavailableError(absl::StrCat("helper process ", pid, " has not ended yet"));
   }
-  if (HasEnded(pidfd.get(), kMomentMs)) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("helper process ", pid, " has not ended yet"));
-}
+
+ private:
+  bool asked_ = false;
+  bool killed_ = false;
+};
 
 struct FileActions {
   FileActions() { ::posix_spawn_file_actions_init(&actions); }
@@ -177,6 +188,20 @@ class HoldProcess final : public HelperProcess {
   pid_t pid_ = -1;
   Descriptor pidfd_;
   Descriptor commands_;
+  HelperEnd end_;
+};
+
+// Of a process of ours that is gone.
+class FoundHelper final : public RunningHelper {
+ public:
+  FoundHelper(pid_t pid, Descriptor pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
+  pid_t pid() const override { return pid_; }
+  absl::Status End(bool kill) override { return end_.End(pidfd_, pid_, kill); }
+
+ private:
+  const pid_t pid_;
+  const Descriptor pidfd_;
+  HelperEnd end_;
 };
 
 bool ReportFile::Map() {
@@ -273,7 +298,7 @@ absl::Status HoldProcess::Go() {
 absl::Status HoldProcess::End(bool kill) {
   if (pid_ <= 0) return absl::OkStatus();
   commands_.Reset();
-  if (absl::Status status = EndWithin(pidfd_, pid_, kill); !status.ok()) return status;
+  if (absl::Status status = end_.End(pidfd_, pid_, kill); !status.ok()) return status;
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
   return absl::OkStatus();
@@ -331,15 +356,18 @@ bool SpawnedHelpers::IsHelper(pid_t pid) const {
 }
 
 // The arguments are read after the pidfd is open: if the number has been reused in between, the
-// signal goes to the process that has ended, not to the new one.
-absl::Status SpawnedHelpers::End(pid_t pid, const std::string& id, bool kill) {
-  const Descriptor pidfd(PidfdOpen(pid));
-  if (!pidfd.valid()) {
-    return errno == ESRCH ? absl::OkStatus()
-                          : ErrnoStatus(errno, absl::StrCat("open process ", pid));
+// signal goes to the process that has ended, not to the new one. The pidfd says when it is gone;
+// one that dies has no arguments any more while it still gives its memory back.
+absl::StatusOr<std::unique_ptr<RunningHelper>> SpawnedHelpers::Open(pid_t pid,
+                                                                    const std::string& id) {
+  Descriptor pidfd(PidfdOpen(pid));
+  if (!pidfd.valid() && errno != ESRCH) {
+    return ErrnoStatus(errno, absl::StrCat("open process ", pid));
   }
-  if (!IsHelperOf(absl::StrCat(options_.proc, "/", pid), id)) return absl::OkStatus();
-  return EndWithin(pidfd, pid, kill);
+  if (!pidfd.valid() || !IsHelperOf(absl::StrCat(options_.proc, "/", pid), id)) {
+    return absl::NotFoundError(absl::StrCat("process ", pid, " is no helper of fault ", id));
+  }
+  return std::make_unique<FoundHelper>(pid, std::move(pidfd));
 }
 
 }  // namespace faultline

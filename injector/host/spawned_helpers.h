@@ -32,7 +32,7 @@ class SpawnedHelpers final : public Helpers {
   absl::Status RemoveReport(const std::string& report) override;
   std::vector<pid_t> Find(const std::string& id) const override;
   bool IsHelper(pid_t pid) const override;
-  absl::Status End(pid_t pid, const std::string& id, bool kill) override;
+  absl::StatusOr<std::unique_ptr<RunningHelper>> Open(pid_t pid, const std::string& id) override;
 
  private:
   std::string PathOf(const std::string& program) const;

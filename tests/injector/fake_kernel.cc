@@ -26,6 +26,20 @@ std::string KeyOf(const std::string& cgroup, const std::string& controller,
 
 }  // namespace
 
+class FakeKernel::FakeFound final : public RunningHelper {
+ public:
+  FakeFound(FakeKernel* kernel, pid_t pid) : kernel_(kernel), pid_(pid) {}
+  pid_t pid() const override { return pid_; }
+  absl::Status End(bool kill) override {
+    if (kernel_->Lingers(kill)) return absl::UnavailableError("it has not ended yet");
+    return kernel_->SureChange([this] { kernel_->KillHelper(pid_); });
+  }
+
+ private:
+  FakeKernel* const kernel_;
+  const pid_t pid_;
+};
+
 class FakeKernel::FakeHelper final : public HelperProcess {
  public:
   FakeHelper(FakeKernel* kernel, pid_t pid) : kernel_(kernel), pid_(pid) {}
@@ -591,9 +605,11 @@ std::vector<pid_t> FakeKernel::Find(const std::string& id) const {
   return found;
 }
 
-absl::Status FakeKernel::End(pid_t pid, const std::string& /*id*/, bool kill) {
-  if (Lingers(kill)) return absl::UnavailableError("it has not ended yet");
-  return SureChange([&] { KillHelper(pid); });
+absl::StatusOr<std::unique_ptr<RunningHelper>> FakeKernel::Open(pid_t pid,
+                                                                const std::string& /*id*/) {
+  if (absl::Status status = Step("read"); !status.ok()) return status;
+  if (helpers.count(pid) == 0) return absl::NotFoundError("no such helper");
+  return std::make_unique<FakeFound>(this, pid);
 }
 
 bool FakeKernel::Lingers(bool kill) {

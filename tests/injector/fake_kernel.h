@@ -174,6 +174,7 @@ class FakeKernel final : private Cgroups,
 
  private:
   class FakeHelper;
+  class FakeFound;
   bool Lingers(bool kill);
   class FakePage;
   class FakeWatch;
@@ -230,7 +231,7 @@ class FakeKernel final : private Cgroups,
   absl::Status RemoveReport(const std::string& report) override;
   std::vector<pid_t> Find(const std::string& id) const override;
   bool IsHelper(pid_t pid) const override { return helpers.count(pid) == 1; }
-  absl::Status End(pid_t pid, const std::string& id, bool kill) override;
+  absl::StatusOr<std::unique_ptr<RunningHelper>> Open(pid_t pid, const std::string& id) override;
 
   // Programs
   absl::Status Check(const std::string& name) override { return CheckProgram(name); }

@@ -47,7 +47,10 @@ History::History(std::uint64_t seed) : random_(seed), systemd_(seed % 3 == 0) {
 }
 
 std::vector<std::string> History::Run(int events) {
-  for (int i = 0; i < events; ++i) Event();
+  for (int i = 0; i < events; ++i) {
+    if (Roll(4) == 0) world_.host.helper_looks = Roll(100);
+    Event();
+  }
   // At rest: nothing fails any more and every deadline has passed.
   world_.host.on_step = nullptr;
   world_.Pass(100 * kNsPerSecond);

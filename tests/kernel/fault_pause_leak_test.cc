@@ -138,6 +138,9 @@ TEST_F(PauseAndLeak, TheEndOfALeakInAPausedGroup_KeepsNoOtherWaiting) {
   ASSERT_EQ(helpers.size(), 1u);
   ASSERT_TRUE(group_->Write("freezer", "cgroup.procs", absl::StrCat(helpers[0])).ok());
   ASSERT_TRUE(injector_.Inject(Spec("process.pause", "pause", 30)).ok());
+  const std::int64_t leak_due_ns = injector_.Find(leak.id()).deadline_boottime_ns();
+  ASSERT_LT(injector_.Find(Id("pause")).edges().acked().boottime_ns(), leak_due_ns) << "too slow";
+  ASSERT_LT(leak_due_ns, injector_.Find(loss.id()).deadline_boottime_ns()) << "too slow";
   const v1::FaultState lost = injector_.WaitForEnd(loss.id(), 10);
   EXPECT_EQ(lost.phase(), v1::PHASE_UNDONE) << lost.ShortDebugString();
   EXPECT_LT(lost.edges().undone().boottime_ns() - lost.deadline_boottime_ns(), 250 * kNsPerMs);
