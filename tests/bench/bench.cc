@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ./run bench: runs the named benches, or all, and prints one JSON object on stdout. With --doc
-// FILE... it measures nothing and prints docs/figures.md as made from such objects ("-": stdin).
+// BEFORE FILE... it measures nothing and prints docs/figures.md, of which BEFORE is the text until
+// now, with such objects in it ("-": stdin).
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -52,7 +53,7 @@ std::string CpuModel() {
   return "unknown";
 }
 
-int PrintDocument(const std::vector<std::string>& files) {
+int PrintDocument(const std::string& before, const std::vector<std::string>& files) {
   std::vector<std::string> reports;
   for (const std::string& file : files) {
     if (file == "-") {
@@ -62,7 +63,7 @@ int PrintDocument(const std::vector<std::string>& files) {
       reports.push_back(Slurp(file));
     }
   }
-  const absl::StatusOr<std::string> text = FiguresMarkdown(reports);
+  const absl::StatusOr<std::string> text = FiguresMarkdown(Slurp(before), reports);
   if (!text.ok()) {
     LogError(absl::StrJoin(files, ", "), ": ", text.status().message());
     return 1;
@@ -74,8 +75,10 @@ int PrintDocument(const std::vector<std::string>& files) {
 int Main(int argc, char** argv) {
   const std::vector<std::string> wanted(argv + 1, argv + argc);
   if (!wanted.empty() && wanted[0] == "--doc") {
-    if (wanted.size() >= 2) return PrintDocument({wanted.begin() + 1, wanted.end()});
-    LogError("--doc takes the files that ./run bench wrote, or - for stdin");
+    if (wanted.size() >= 3) return PrintDocument(wanted[1], {wanted.begin() + 2, wanted.end()});
+    LogError(
+        "--doc takes the document until now, and the files that ./run bench wrote, or - for "
+        "stdin");
     return 2;
   }
   for (const std::string& name : wanted) {
@@ -100,7 +103,10 @@ int Main(int argc, char** argv) {
       LogError("bench ", bench.name, ": ", status.message());
       good = false;
     }
-    for (const Figure& figure : measured) figures.push_back(FigureJson(figure));
+    for (const Figure& figure : measured) {
+      figures.push_back(FigureJson(figure));
+      figures.back()["bench"] = bench.name;
+    }
   }
   std::string git;
   RunToEnd({"/usr/bin/git", "describe", "--always", "--dirty"}, &git);

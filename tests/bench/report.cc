@@ -3,12 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 
 namespace faultline {
@@ -122,23 +127,19 @@ std::string Row(const nlohmann::json& figure) {
                       Reach(figure.at("reach"), unit), " | ", Met(figure.at("met")), " |\n");
 }
 
-std::string Section(const char* title, const std::string& items) {
-  return items.empty() ? "" : absl::StrCat("\n", title, "\n\n", items);
+std::string List(const char* title, const std::string& items) {
+  return items.empty() ? "" : absl::StrCat("\n", title, ":\n\n", items);
 }
 
-// What was not met, and what a reader must know, of all reports.
-struct Notes {
+// What was not met, what was not measured, and what a reader must know.
+std::string Notes(const std::vector<nlohmann::json>& figures) {
   std::string missed;
   std::string missing;
   std::string rest;
-};
-
-void AddNotes(const nlohmann::json& figures, Notes* notes) {
   for (const nlohmann::json& figure : figures) {
     const auto name = figure.at("name").get<std::string>();
     if (figure.at("value").is_null()) {
-      absl::StrAppend(&notes->missing, "- ", name, ": ", figure.at("missing").get<std::string>(),
-                      "\n");
+      absl::StrAppend(&missing, "- ", name, ": ", figure.at("missing").get<std::string>(), "\n");
       continue;
     }
     const bool miss = !figure.at("met").is_null() && !figure.at("met").get<bool>();
@@ -147,42 +148,76 @@ void AddNotes(const nlohmann::json& figures, Notes* notes) {
                            : figure.at("note").get<std::string>();
     if (miss && note.empty()) note = "Nobody has said why yet.";
     if (note.empty()) continue;
-    absl::StrAppend(miss ? &notes->missed : &notes->rest, "- ", name, ": ", note, "\n");
+    absl::StrAppend(miss ? &missed : &rest, "- ", name, ": ", note, "\n");
   }
+  return absl::StrCat(List("Not met, and why", missed), List("Not measured, and why", missing),
+                      List("What the figures are", rest));
 }
 
-std::string Table(const nlohmann::json& report) {
-  std::string text = absl::StrCat(
-      "\nCommit ", report.at("git").get<std::string>(), ", kernel ",
-      report.at("kernel").get<std::string>(), ", ", report.at("cpu").get<std::string>(),
-      ":\n\n| figure | value | peer | peer's value | ratio | reach | met |\n"
-      "|---|---|---|---|---|---|---|\n");
-  for (const nlohmann::json& figure : report.at("figures")) absl::StrAppend(&text, Row(figure));
-  return text;
+constexpr absl::string_view kHeading = "## ";
+constexpr absl::string_view kFirstWord = "\nCommit ";
+
+// By the name of the bench: what follows its heading.
+using Sections = std::map<std::string, std::string>;
+
+Sections SectionsOf(absl::string_view document) {
+  Sections sections;
+  std::string* at = nullptr;
+  for (const absl::string_view line : absl::StrSplit(document, '\n')) {
+    if (absl::StartsWith(line, kHeading)) {
+      at = &sections[std::string(line.substr(kHeading.size()))];
+    } else if (at != nullptr) {
+      absl::StrAppend(at, line, "\n");
+    }
+  }
+  // What is no bench's.
+  for (auto one = sections.begin(); one != sections.end();) {
+    one = absl::StartsWith(one->second, kFirstWord) ? std::next(one) : sections.erase(one);
+  }
+  for (auto& [name, text] : sections) text.resize(absl::StripTrailingAsciiWhitespace(text).size());
+  return sections;
+}
+
+// Those of `report` anew.
+void Replace(const nlohmann::json& report, Sections* sections) {
+  std::map<std::string, std::vector<nlohmann::json>> benches;
+  for (const nlohmann::json& figure : report.at("figures")) {
+    benches[figure.at("bench").get<std::string>()].push_back(figure);
+  }
+  for (const auto& [name, figures] : benches) {
+    std::string text = absl::StrCat(
+        kFirstWord, report.at("git").get<std::string>(), ", kernel ",
+        report.at("kernel").get<std::string>(), ", ", report.at("cpu").get<std::string>(),
+        ":\n\n| figure | value | peer | peer's value | ratio | reach | met |\n"
+        "|---|---|---|---|---|---|---|\n");
+    for (const nlohmann::json& figure : figures) absl::StrAppend(&text, Row(figure));
+    absl::StrAppend(&text, Notes(figures));
+    text.resize(absl::StripTrailingAsciiWhitespace(text).size());
+    (*sections)[name] = std::move(text);
+  }
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> FiguresMarkdown(const std::vector<std::string>& reports) {
-  std::string text =
-      "# Figures\n\nMade by `./run bench --doc` from what `./run bench` printed; do not edit.\n\n"
-      "What Faultline costs, beside what people run today, measured in the same run.\n"
-      "`reach` is the target where there is one; a ratio is to the peer.\n";
-  Notes notes;
+absl::StatusOr<std::string> FiguresMarkdown(absl::string_view before,
+                                            const std::vector<std::string>& reports) {
+  Sections sections = SectionsOf(before);
   // The one library here that throws.
   try {
-    for (const std::string& report : reports) {
-      const nlohmann::json parsed = nlohmann::json::parse(report);
-      text += Table(parsed);
-      AddNotes(parsed.at("figures"), &notes);
-    }
+    for (const std::string& report : reports) Replace(nlohmann::json::parse(report), &sections);
   } catch (const nlohmann::json::exception& error) {
     return absl::InvalidArgumentError(
         absl::StrCat("this is not what ./run bench prints: ", error.what()));
   }
-  return absl::StrCat(text, Section("## Not met, and why", notes.missed),
-                      Section("## Not measured, and why", notes.missing),
-                      Section("## What the figures are", notes.rest));
+  std::string text =
+      "# Figures\n\nMade by `./run bench --doc` from what `./run bench` printed; do not edit.\n\n"
+      "What Faultline costs, and what its faults do, beside what people run today, measured in the "
+      "same run.\n"
+      "`reach` is the target where there is one; a ratio is to the peer.\n";
+  for (const auto& [name, section] : sections) {
+    absl::StrAppend(&text, "\n", kHeading, name, "\n", section, "\n");
+  }
+  return text;
 }
 
 }  // namespace faultline

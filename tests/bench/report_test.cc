@@ -24,10 +24,13 @@ const Figures& Sample() {
   return figures;
 }
 
-std::string SampleReport() {
-  nlohmann::json report = {{"git", "abc1234"}, {"kernel", "6.18"}, {"cpu", "A CPU"}};
+std::string SampleReport(const std::string& git = "abc1234", const std::string& bench = "agent") {
+  nlohmann::json report = {{"git", git}, {"kernel", "6.18"}, {"cpu", "A CPU"}};
   report["figures"] = nlohmann::json::array();
-  for (const Figure& figure : Sample()) report["figures"].push_back(FigureJson(figure));
+  for (const Figure& figure : Sample()) {
+    report["figures"].push_back(FigureJson(figure));
+    report["figures"].back()["bench"] = bench;
+  }
   return report.dump();
 }
 
@@ -51,7 +54,7 @@ TEST(FigureJson, HasEveryKeyAndNullWhereThereIsNothing) {
 }
 
 TEST(FiguresMarkdown, TableIsItsInput) {
-  const absl::StatusOr<std::string> text = FiguresMarkdown({SampleReport()});
+  const absl::StatusOr<std::string> text = FiguresMarkdown("", {SampleReport()});
   ASSERT_TRUE(text.ok()) << text.status();
   std::string table;
   for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
@@ -72,9 +75,10 @@ TEST(FiguresMarkdown, TableIsItsInput) {
 TEST(FiguresMarkdown, WhatIsNotMeasured_IsNoNumber_AndSaysWhy) {
   nlohmann::json report = nlohmann::json::parse(SampleReport());
   report["figures"].push_back(FigureJson(NotMeasured("delay", "this kernel has no netem")));
-  const std::string text = *FiguresMarkdown({report.dump()});
+  report["figures"].back()["bench"] = "agent";
+  const std::string text = *FiguresMarkdown("", {report.dump()});
   EXPECT_NE(text.find("| delay | not measured |"), std::string::npos);
-  EXPECT_NE(text.find("## Not measured, and why\n\n- delay: this kernel has no netem"),
+  EXPECT_NE(text.find("Not measured, and why:\n\n- delay: this kernel has no netem"),
             std::string::npos);
 }
 
@@ -85,6 +89,7 @@ TEST(Report, IsReadAsItWasWritten) {
   ASSERT_TRUE(figures.ok()) << figures.status();
   ASSERT_EQ(figures->size(), report["figures"].size());
   for (size_t i = 0; i < figures->size(); ++i) {
+    report["figures"][i].erase("bench");
     EXPECT_EQ(FigureJson((*figures)[i]), report["figures"][i]);
   }
   EXPECT_FALSE(FiguresOf("{}").ok());
@@ -92,9 +97,9 @@ TEST(Report, IsReadAsItWasWritten) {
 }
 
 TEST(FiguresMarkdown, EveryMissHasItsSentence) {
-  const std::string text = *FiguresMarkdown({SampleReport()});
-  const size_t missed = text.find("## Not met, and why");
-  const size_t rest = text.find("## What the figures are");
+  const std::string text = *FiguresMarkdown("", {SampleReport()});
+  const size_t missed = text.find("Not met, and why:");
+  const size_t rest = text.find("What the figures are:");
   ASSERT_NE(missed, std::string::npos);
   ASSERT_LT(missed, rest);
   const size_t slow = text.find("- program slow: It does more.");
@@ -104,20 +109,27 @@ TEST(FiguresMarkdown, EveryMissHasItsSentence) {
   EXPECT_GT(text.find("- agent memory: PSS."), rest);
 }
 
-TEST(FiguresMarkdown, SeveralReportsHaveATableEachAndTheirNotesTogether) {
-  const std::string text = *FiguresMarkdown({SampleReport(), SampleReport()});
-  const size_t first = text.find("| start |");
-  const size_t second = text.find("| start |", first + 1);
-  ASSERT_NE(second, std::string::npos);
-  EXPECT_GT(text.find("## Not met"), second);
-  EXPECT_EQ(text.find("## Not met"), text.rfind("## Not met"));
-  EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown({SampleReport(), "{}"}).status()));
+TEST(FiguresMarkdown, ABenchReplacesItsSection_AndLeavesTheOthers) {
+  const std::string first =
+      *FiguresMarkdown("# Figures\n\n## Not a bench\n\nof old\n",
+                       {SampleReport("a1", "agent"), SampleReport("b1", "faults")});
+  EXPECT_EQ(first.find("of old"), std::string::npos);
+  ASSERT_LT(first.find("## agent\n\nCommit a1"), first.find("## faults\n\nCommit b1"));
+  ASSERT_NE(first.find("## faults\n\nCommit b1"), std::string::npos);
+  EXPECT_EQ(*FiguresMarkdown(first, {}), first);
+  EXPECT_EQ(*FiguresMarkdown(first, {SampleReport("b1", "faults")}), first);
+  const std::string second = *FiguresMarkdown(first, {SampleReport("b2", "faults")});
+  EXPECT_NE(second.find("## agent\n\nCommit a1"), std::string::npos);
+  EXPECT_NE(second.find("## faults\n\nCommit b2"), std::string::npos);
+  EXPECT_EQ(second.find("b1"), std::string::npos);
+  EXPECT_EQ(second.size(), first.size());
+  EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown("", {SampleReport(), "{}"}).status()));
 }
 
 TEST(FiguresMarkdown, WhatIsNoReportIsRefused) {
   for (const char* text : {"", "[]", "{}", "{\"figures\": 3}",
                            R"({"git":"a","kernel":"b","cpu":"c","figures":[{"name":"x"}]})"}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown({text}).status())) << text;
+    EXPECT_TRUE(absl::IsInvalidArgument(FiguresMarkdown("", {text}).status())) << text;
   }
 }
 
