@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/trials/spinners.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "tests/witness/now.h"
 
@@ -26,10 +30,19 @@ double Spinners::Cpus(std::int64_t ms) const {
 }
 
 absl::Status Spinners::CheckCanGet(double cpus) const {
-  const double most = Cpus(500);
-  if (most >= 1.1 * cpus) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("without a fault, two spinners get ", most, " CPU only"));
+  // What else runs here may end in a moment; processors do not come.
+  constexpr int kLooks = 10;
+  const auto here = static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
+  const int looks = here < cpus ? 1 : kLooks;
+  double most = 0;
+  for (int look = 0; look < looks; ++look) {
+    if (look > 0) witness::SleepForMs(1000);
+    const double now = Cpus(500);
+    if (now >= 1.1 * cpus) return absl::OkStatus();
+    most = std::max(most, now);
+  }
+  return absl::FailedPreconditionError(absl::StrCat("without a fault, two spinners get ", most,
+                                                    " CPU at most, in ", looks, " looks"));
 }
 
 }  // namespace faultline
