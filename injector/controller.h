@@ -129,6 +129,8 @@ class Controller {
   std::int64_t NextDue();
   // Whether something takes its time to begin or to end, and will have done so in a moment.
   bool Settling();
+  // Whether no fault and no hold is active, or being undone.
+  bool Idle();
   static constexpr std::int64_t kNever = INT64_MAX;
 
  private:

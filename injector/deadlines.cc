@@ -130,6 +130,11 @@ bool Controller::Settles(const std::string& id) const {
   });
 }
 
+bool Controller::Idle() {
+  const absl::MutexLock lock(&mutex_);
+  return active_.empty();
+}
+
 bool Controller::Settling() {
   const absl::MutexLock lock(&mutex_);
   return std::any_of(active_.begin(), active_.end(),

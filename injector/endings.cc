@@ -142,7 +142,8 @@ std::string Controller::WaitsFor(const Injection& injection, std::int64_t* settl
   const v1::FaultState* on = Guard::StandsOn(state, newer);
   if (on == nullptr) return "";
   for (const Active& active : active_) {
-    if (active.injection->id() == on->spec().id()) *settle_ns = active.injection->settle_ns();
+    const bool ends = active.next_undo_ns != 0 && active.injection->id() == on->spec().id();
+    if (ends) *settle_ns = active.injection->settle_ns();
   }
   return absl::StrCat("it ends after ", NounOf(*on), " ", on->spec().id(), " (", on->spec().type(),
                       " on ", on->cgroup(), "), which needs what it holds");

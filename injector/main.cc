@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -129,16 +130,24 @@ absl::StatusOr<std::unique_ptr<Controller>> MakeController(const InjectorOptions
   return Controller::Create(std::move(how), host, &Clock::System(), std::move(journal));
 }
 
+// All is tried again every tenth of a second, and what settles when it is due.
 bool EndEverything(Controller& controller, const std::string& reason) {
   Clock& clock = Clock::System();
   const std::int64_t end_ns = clock.Now().boottime_ns + kEndTimeoutNs;
-  while (!controller.EndAll(reason)) {
+  std::int64_t next_try_ns = 0;
+  while (true) {
     const std::int64_t now_ns = clock.Now().boottime_ns;
+    if (now_ns >= next_try_ns) {
+      if (controller.EndAll(reason)) return true;
+      next_try_ns = clock.Now().boottime_ns + 100 * kNsPerMs;
+    } else {
+      controller.RunDue();
+      if (controller.Idle()) return true;
+    }
     if (now_ns >= end_ns) return false;
-    const std::int64_t next_ns = std::min(controller.NextDue(), now_ns + 100 * kNsPerMs);
-    clock.WaitUntil(std::max(next_ns, now_ns + 5 * kNsPerMs), std::stop_token());
+    const std::int64_t due_ns = std::max(controller.NextDue(), now_ns + 5 * kNsPerMs);
+    clock.WaitUntil(std::min(due_ns, next_try_ns), std::stop_token());
   }
-  return true;
 }
 
 // What a predecessor left and takes its time to end has ended before anything begins, if a moment

@@ -83,7 +83,8 @@ void Controller::KeepLater(const v1::FaultState& state) {
   const std::int64_t now_ns = clock_->Now().boottime_ns;
   if (unsaved_.empty()) unsaved_since_ns_ = now_ns;
   unsaved_.push_back(state);
-  if (now_ns - unsaved_since_ns_ > kTogetherNs) KeepUnsaved();
+  // A journal that cannot be written is not waited for again before all has ended.
+  if (now_ns - unsaved_since_ns_ > kTogetherNs && unclosed_.empty()) KeepUnsaved();
 }
 
 void Controller::SaveAndTell(const v1::FaultState& state) {

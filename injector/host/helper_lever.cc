@@ -94,7 +94,7 @@ class HelperLever final : public Lever {
 
   absl::Status Verify() override {
     if (recovered_) {
-      return helpers_->Find(IdOf(change_)).empty()
+      return Left() == 0
                  ? absl::AbortedError(absl::StrCat("no helper is left in ", change_.object()))
                  : absl::OkStatus();
     }
@@ -148,7 +148,7 @@ class HelperLever final : public Lever {
     evidence.last_touch_ns = report->last_touch_ns;
     evidence.error_ns = report->step_ns;
     // Memory is held or not; what was burnt goes on after the last report.
-    if (change_.attribute() == "burnt_ns" && report->closed_ns == 0 && HasEnded()) {
+    if (change_.attribute() == "burnt_ns" && report->closed_ns == 0 && Left() == 0) {
       evidence.missing = "the helper was killed before it could tell the rest";
     }
     return evidence;
@@ -162,10 +162,6 @@ class HelperLever final : public Lever {
     return std::nullopt;
   }
 
-  bool HasEnded() const {
-    return process_ != nullptr ? !process_->Running() : helpers_->Find(IdOf(change_)).empty();
-  }
-
   // It is on its way to its end, and says so.
   bool HasHeard() const {
     const std::optional<HelperReport> report = Report();
@@ -175,15 +171,20 @@ class HelperLever final : public Lever {
   // A process that runs for the fault; 0: none does.
   pid_t Left() const {
     if (process_ != nullptr) return process_->Running() ? process_->pid() : 0;
-    if (!found_.empty()) return found_.front()->pid();
+    // One that dies has no name any more by which it would be found.
+    for (const std::unique_ptr<RunningHelper>& helper : found_) {
+      if (helper->Running()) return helper->pid();
+    }
+    if (!found_.empty()) return 0;
     const std::vector<pid_t> left = helpers_->Find(IdOf(change_));
     return left.empty() ? 0 : left.front();
   }
 
   absl::Status End(RunningHelper& helper, bool kill) {
     absl::Status ended = helper.End(kill);
-    if (kill && absl::IsUnavailable(ended) && thawed_.insert(helper.pid()).second) {
-      Thaw(helper.pid());
+    if (kill && absl::IsUnavailable(ended) && thawed_.count(helper.pid()) == 0 &&
+        Thaw(helper.pid()).ok()) {
+      thawed_.insert(helper.pid());
     }
     return ended;
   }
@@ -238,9 +239,7 @@ class HelperLever final : public Lever {
   }
 
   // A task of a frozen v1 group dies only when it is thawed, and it thaws when it leaves the group.
-  void Thaw(pid_t pid) const {
-    [[maybe_unused]] const absl::Status moved = cgroups_->Attach("/", "freezer", pid);
-  }
+  absl::Status Thaw(pid_t pid) const { return cgroups_->Attach("/", "freezer", pid); }
 
   Cgroups* const cgroups_;
   Helpers* const helpers_;

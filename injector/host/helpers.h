@@ -40,9 +40,10 @@ class RunningHelper {
  public:
   virtual ~RunningHelper() = default;
   virtual pid_t pid() const = 0;
-  // Tells it to end, or has it killed, and waits a moment for that, the first time. Unavailable: it
-  // is still there (it gives back much memory, or cannot run); to be called again. OK: it is gone
-  // with all that it held.
+  // False: it is gone with all that it held.
+  virtual bool Running() const = 0;
+  // Tells it to end and waits a moment for that, the first time, or has it killed. Unavailable: it
+  // is still there (it gives back much memory, or cannot run); to be called again.
   virtual absl::Status End(bool kill) = 0;
 };
 
@@ -53,7 +54,6 @@ class HelperProcess : public RunningHelper {
   virtual HelperReport Report() const = 0;
   // Lets it begin.
   virtual absl::Status Go() = 0;
-  virtual bool Running() const = 0;
 };
 
 // What is started.

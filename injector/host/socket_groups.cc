@@ -39,7 +39,11 @@ absl::StatusOr<int> SocketGroups::Open(const std::string& cgroup) {
   }
   if (root_ != 0 && RootOf(mount_) == root_) {
     const int known = OpenDirectory(absl::StrCat(mount_, cgroup));
-    if (known >= 0) return known;
+    struct statfs about {};
+    if (known >= 0 && fstatfs(known, &about) == 0 && about.f_type == CGROUP2_SUPER_MAGIC) {
+      return known;
+    }
+    if (known >= 0) close(known);
   }
   absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
   if (!tree.ok()) return tree.status();

@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "injector/host/hold.h"
 #include "injector/host/process.h"
@@ -29,27 +30,30 @@
 namespace faultline {
 namespace {
 
-// In which a helper ends that has little to give back. The controller's mutex is held meanwhile.
-constexpr int kMomentMs = 10;
+constexpr std::int64_t kHelperMomentNs = 10 * kNsPerMs;
+constexpr std::int64_t kHelperMomentsNs = 40 * kNsPerMs;
+constexpr std::int64_t kHelperMomentsEveryNs = 100 * kNsPerMs;
 
 // The end of a helper behind a pidfd.
 class HelperEnd {
  public:
+  explicit HelperEnd(std::shared_ptr<Moments> moments) : moments_(std::move(moments)) {}
+
   // As RunningHelper::End, of one that has been told to end.
   absl::Status End(const Descriptor& pidfd, pid_t pid, bool kill) {
     if (kill && PidfdKill(pidfd.get()) != 0 && errno != ESRCH) {
       return ErrnoStatus(errno, absl::StrCat("kill helper process ", pid));
     }
-    const bool waits = !asked_ || (kill && !killed_);
-    asked_ = true;
-    killed_ = killed_ || kill;
-    if (HasEnded(pidfd.get(), waits ? kMomentMs : 0)) return absl::OkStatus();
+    const bool first = !std::exchange(asked_, true);
+    const bool ended =
+        first ? moments_->EndsWithin(pidfd.get()) : faultline::HasEnded(pidfd.get(), 0);
+    if (ended) return absl::OkStatus();
     return absl::UnavailableError(absl::StrCat("helper process ", pid, " has not ended yet"));
   }
 
  private:
+  const std::shared_ptr<Moments> moments_;
   bool asked_ = false;
-  bool killed_ = false;
 };
 
 struct FileActions {
@@ -171,7 +175,8 @@ class HoldProcess final : public HelperProcess {
  public:
   // `path` of its program.
   static absl::StatusOr<std::unique_ptr<HelperProcess>> Start(const std::string& path,
-                                                              const HelperOrder& order);
+                                                              const HelperOrder& order,
+                                                              std::shared_ptr<Moments> moments);
   ~HoldProcess() override;
   HoldProcess(const HoldProcess&) = delete;
   HoldProcess& operator=(const HoldProcess&) = delete;
@@ -183,7 +188,8 @@ class HoldProcess final : public HelperProcess {
   absl::Status End(bool kill) override;
 
  private:
-  explicit HoldProcess(std::unique_ptr<ReportFile> report) : report_(std::move(report)) {}
+  HoldProcess(std::unique_ptr<ReportFile> report, std::shared_ptr<Moments> moments)
+      : report_(std::move(report)), end_(std::move(moments)) {}
   const std::unique_ptr<ReportFile> report_;
   pid_t pid_ = -1;
   Descriptor pidfd_;
@@ -194,8 +200,10 @@ class HoldProcess final : public HelperProcess {
 // Of a process of ours that is gone.
 class FoundHelper final : public RunningHelper {
  public:
-  FoundHelper(pid_t pid, Descriptor pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
+  FoundHelper(pid_t pid, Descriptor pidfd, std::shared_ptr<Moments> moments)
+      : pid_(pid), pidfd_(std::move(pidfd)), end_(std::move(moments)) {}
   pid_t pid() const override { return pid_; }
+  bool Running() const override { return !HasEnded(pidfd_.get(), 0); }
   absl::Status End(bool kill) override { return end_.End(pidfd_, pid_, kill); }
 
  private:
@@ -251,8 +259,8 @@ ReportFile::~ReportFile() {
   if (report_ != nullptr) ::munmap(report_, sizeof(HoldReport));
 }
 
-absl::StatusOr<std::unique_ptr<HelperProcess>> HoldProcess::Start(const std::string& path,
-                                                                  const HelperOrder& order) {
+absl::StatusOr<std::unique_ptr<HelperProcess>> HoldProcess::Start(
+    const std::string& path, const HelperOrder& order, std::shared_ptr<Moments> moments) {
   absl::StatusOr<std::unique_ptr<ReportFile>> report = ReportFile::Make(order.report);
   if (!report.ok()) return report.status();
   Descriptor feed;
@@ -265,7 +273,7 @@ absl::StatusOr<std::unique_ptr<HelperProcess>> HoldProcess::Start(const std::str
   std::array<int, 2> pipe{};
   if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return ErrnoStatus(errno, "make a pipe");
   const Descriptor child_end(pipe[0]);
-  std::unique_ptr<HoldProcess> process(new HoldProcess(*std::move(report)));
+  std::unique_ptr<HoldProcess> process(new HoldProcess(*std::move(report), std::move(moments)));
   process->commands_ = Descriptor(pipe[1]);
   absl::StatusOr<pid_t> pid =
       Spawn(path, order, {child_end.get(), process->report_->fd(), feed.get()});
@@ -306,6 +314,18 @@ absl::Status HoldProcess::End(bool kill) {
 
 }  // namespace
 
+bool Moments::EndsWithin(int pidfd) {
+  const std::int64_t begin_ns = Clock::System().Now().boottime_ns;
+  if (begin_ns - since_ns_ > kHelperMomentsEveryNs) {
+    since_ns_ = begin_ns;
+    left_ns_ = kHelperMomentsNs;
+  }
+  const std::int64_t ms = std::clamp<std::int64_t>(left_ns_, 0, kHelperMomentNs) / kNsPerMs;
+  const bool ended = HasEnded(pidfd, static_cast<int>(ms));
+  left_ns_ -= Clock::System().Now().boottime_ns - begin_ns;
+  return ended;
+}
+
 std::string SpawnedHelpers::PathOf(const std::string& program) const {
   return absl::StrCat(options_.programs, "/", program);
 }
@@ -326,7 +346,7 @@ std::string SpawnedHelpers::ReportPath(const std::string& id) const {
 }
 
 absl::StatusOr<std::unique_ptr<HelperProcess>> SpawnedHelpers::Start(const HelperOrder& order) {
-  return HoldProcess::Start(PathOf(order.program), order);
+  return HoldProcess::Start(PathOf(order.program), order, moments_);
 }
 
 std::unique_ptr<ReportPage> SpawnedHelpers::OpenReport(const std::string& report) {
@@ -367,7 +387,7 @@ absl::StatusOr<std::unique_ptr<RunningHelper>> SpawnedHelpers::Open(pid_t pid,
   if (!pidfd.valid() || !IsHelperOf(absl::StrCat(options_.proc, "/", pid), id)) {
     return absl::NotFoundError(absl::StrCat("process ", pid, " is no helper of fault ", id));
   }
-  return std::make_unique<FoundHelper>(pid, std::move(pidfd));
+  return std::make_unique<FoundHelper>(pid, std::move(pidfd), moments_);
 }
 
 }  // namespace faultline

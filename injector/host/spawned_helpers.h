@@ -5,6 +5,7 @@
 // time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +13,18 @@
 #include "injector/host/helpers.h"
 
 namespace faultline {
+
+// In which helpers end that have little to give back: so much of any tenth of a second for all of
+// them, as the controller's mutex is held meanwhile, and others have deadlines.
+class Moments {
+ public:
+  // Whether the process behind `pidfd` ends within one.
+  bool EndsWithin(int pidfd);
+
+ private:
+  std::int64_t since_ns_ = 0;
+  std::int64_t left_ns_ = 0;
+};
 
 class SpawnedHelpers final : public Helpers {
  public:
@@ -38,6 +51,7 @@ class SpawnedHelpers final : public Helpers {
   std::string PathOf(const std::string& program) const;
 
   const Options options_;
+  const std::shared_ptr<Moments> moments_ = std::make_shared<Moments>();
 };
 
 }  // namespace faultline

@@ -475,7 +475,15 @@ TEST_F(ControllerTest, AHelperThatADeadProcessLeft_TakesItsTimeToo) {
   EXPECT_EQ(world_.Find("limit").phase(), v1::PHASE_UNDONE);
   EXPECT_EQ(world_.Find("leak").phase(), v1::PHASE_UNDOING);
   EXPECT_TRUE(controller().Settling());
+  // It dies, and gives its memory back.
+  world_.host.helpers_die = true;
+  world_.Pass(300 * kNsPerMs);
+  EXPECT_EQ(world_.Find("leak").phase(), v1::PHASE_UNDOING);
+  EXPECT_NE(world_.host.Digest(), before_);
+  const std::int64_t alive_ns = world_.clock.Now().boottime_ns;
   world_.Pass(kNsPerSecond);
+  const v1::Edge& undone = world_.Find("leak").edges().undone();
+  EXPECT_GE(undone.boottime_ns(), alive_ns);
   EXPECT_EQ(world_.Find("leak").phase(), v1::PHASE_UNDONE);
   EXPECT_FALSE(controller().Settling());
   EXPECT_EQ(world_.host.helper_kills, 0);

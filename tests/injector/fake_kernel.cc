@@ -30,6 +30,7 @@ class FakeKernel::FakeFound final : public RunningHelper {
  public:
   FakeFound(FakeKernel* kernel, pid_t pid) : kernel_(kernel), pid_(pid) {}
   pid_t pid() const override { return pid_; }
+  bool Running() const override { return kernel_->helpers.count(pid_) == 1; }
   absl::Status End(bool kill) override {
     if (kernel_->Lingers(kill)) return absl::UnavailableError("it has not ended yet");
     return kernel_->SureChange([this] { kernel_->KillHelper(pid_); });
@@ -599,6 +600,7 @@ absl::Status FakeKernel::RemoveReport(const std::string& report) {
 
 std::vector<pid_t> FakeKernel::Find(const std::string& id) const {
   std::vector<pid_t> found;
+  if (helpers_die) return found;
   for (const auto& [pid, fault] : helpers) {
     if (fault == id) found.push_back(pid);
   }

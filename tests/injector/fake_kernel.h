@@ -97,6 +97,8 @@ class FakeKernel final : private Cgroups,
   // So often a helper is asked to end, or killed, before it does; and how often it was killed.
   int helper_looks = 0;
   int helper_kills = 0;
+  // They are dying: there, but without the arguments by which they are found.
+  bool helpers_die = false;
   // Of one that has told that it gives back what it holds.
   std::int64_t closing_ns = 0;
   // What helpers say of themselves on pages that outlive them.
