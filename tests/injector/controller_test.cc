@@ -482,7 +482,7 @@ TEST_F(ControllerTest, AHelperThatADeadProcessLeft_TakesItsTimeToo) {
   EXPECT_NE(world_.host.Digest(), before_);
   const std::int64_t alive_ns = world_.clock.Now().boottime_ns;
   world_.Pass(kNsPerSecond);
-  const v1::Edge& undone = world_.Find("leak").edges().undone();
+  const v1::Edge undone = world_.Find("leak").edges().undone();
   EXPECT_GE(undone.boottime_ns(), alive_ns);
   EXPECT_EQ(world_.Find("leak").phase(), v1::PHASE_UNDONE);
   EXPECT_FALSE(controller().Settling());
