@@ -2,6 +2,7 @@
 //
 // net.loss, net.rate and net.delay: the target's datagrams are lost or late, those of two others,
 // in both directions through the same devices, are not.
+#include <algorithm>
 #include <utility>
 
 #include "tests/trials/families.h"
@@ -42,7 +43,11 @@ class NetworkFamily : public Family {
     if (!ended.ok()) return ended.status();
     Trial trial;
     trial.state = *std::move(ended);
-    See(packets.Of(0), &trial);
+    const witness::Met met = See(packets.Of(0), &trial);
+    trial.seen = {met.first_ns, met.last_ns, met.last_ns};
+    // Others had its CPU, so that it could not send.
+    trial.seen.blind_ns =
+        std::max<std::int64_t>(0, witness::SilenceAt(packets.Of(0), met) - options_.interval_ns);
     for (const std::size_t other : {1U, 2U}) {
       trial.others_lost += witness::Lost(packets.Of(other)).count + packets.Refused(other);
     }
@@ -51,7 +56,8 @@ class NetworkFamily : public Family {
 
  protected:
   virtual v1::FaultSpec Spec() = 0;
-  virtual void See(const std::vector<witness::Packet>& packets, Trial* trial) const = 0;
+  // Those that the fault met.
+  virtual witness::Met See(const std::vector<witness::Packet>& packets, Trial* trial) const = 0;
 
   TrialSite* const site_;
 
@@ -75,11 +81,11 @@ class LossFamily final : public NetworkFamily {
     return spec;
   }
 
-  void See(const std::vector<witness::Packet>& packets, Trial* trial) const override {
+  witness::Met See(const std::vector<witness::Packet>& packets, Trial* trial) const override {
     const witness::Met lost = witness::Lost(packets);
-    trial->seen = {lost.first_ns, lost.last_ns, lost.last_ns};
     trial->counted = lost.count;
     trial->told = DoseOf(trial->state, "packets_dropped");
+    return lost;
   }
 
   const bool out_;
@@ -101,9 +107,8 @@ class RateFamily final : public NetworkFamily {
     return spec;
   }
 
-  void See(const std::vector<witness::Packet>& packets, Trial* trial) const override {
-    const witness::Met shaped = witness::LostOrLate(packets, kLateNs);
-    trial->seen = {shaped.first_ns, shaped.last_ns, shaped.last_ns};
+  witness::Met See(const std::vector<witness::Packet>& packets, Trial* /*trial*/) const override {
+    return witness::LostOrLate(packets, kLateNs);
   }
 };
 
@@ -125,9 +130,8 @@ class DelayFamily final : public NetworkFamily {
     return spec;
   }
 
-  void See(const std::vector<witness::Packet>& packets, Trial* trial) const override {
-    const witness::Met late = witness::LateRun(packets, kLateNs);
-    trial->seen = {late.first_ns, late.last_ns, late.last_ns};
+  witness::Met See(const std::vector<witness::Packet>& packets, Trial* /*trial*/) const override {
+    return witness::LateRun(packets, kLateNs);
   }
 };
 

@@ -80,6 +80,18 @@ Met LateRun(const std::vector<Packet>& packets, std::int64_t late_ns) {
   return run;
 }
 
+std::int64_t SilenceAt(const std::vector<Packet>& packets, const Met& met) {
+  std::int64_t silence_ns = 0;
+  for (std::size_t i = 1; i < packets.size(); ++i) {
+    const std::int64_t before_ns = packets[i - 1].sent_ns;
+    const std::int64_t after_ns = packets[i].sent_ns;
+    if (after_ns == met.first_ns || before_ns == met.last_ns) {
+      silence_ns = std::max(silence_ns, after_ns - before_ns);
+    }
+  }
+  return silence_ns;
+}
+
 std::vector<double> LatenciesUs(const std::vector<Packet>& packets) {
   std::vector<double> latencies;
   latencies.reserve(packets.size());

@@ -36,6 +36,9 @@ Met LostOrLate(const std::vector<Packet>& packets, std::int64_t late_ns);
 // the last that waited behind it: each was sent before the one before it had arrived, and arrived
 // no earlier. A delay that comes to its end is less from packet to packet.
 Met LateRun(const std::vector<Packet>& packets, std::int64_t late_ns);
+// The longest time without a packet, next to the first of `met` or next to the last of them: where
+// in it the edge lies is not seen. 0 beyond the first and the last of all.
+std::int64_t SilenceAt(const std::vector<Packet>& packets, const Met& met);
 // Of those that arrived.
 std::vector<double> LatenciesUs(const std::vector<Packet>& packets);
 

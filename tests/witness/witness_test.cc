@@ -375,6 +375,16 @@ TEST(Packets, LostAndLateOnesAreFound) {
   EXPECT_EQ(Lost({}).first_ns, 0);
 }
 
+TEST(Packets, SilenceAtAnEdgeIsFound) {
+  const std::vector<Packet> packets{{10, 12}, {20, 21}, {23, 0}, {24, 0},
+                                    {30, 0},  {37, 38}, {99, 0}};
+  EXPECT_EQ(SilenceAt(packets, {3, 23, 30}), 7);
+  EXPECT_EQ(SilenceAt(packets, {2, 20, 24}), 10);
+  EXPECT_EQ(SilenceAt(packets, {1, 10, 10}), 10);
+  EXPECT_EQ(SilenceAt(packets, {7, 10, 99}), 0);
+  EXPECT_EQ(SilenceAt({}, {}), 0);
+}
+
 TEST(Packets, ALateRunEndsWithTheLastThatWaitedBehindIt) {
   // Late by 5, and behind that less and less; the last one is late for another reason.
   const auto ms = [](std::initializer_list<std::pair<double, double>> stamps) {
