@@ -45,9 +45,11 @@ class NetworkFamily : public Family {
     trial.state = *std::move(ended);
     const witness::Met met = See(packets.Of(0), &trial);
     trial.seen = {met.first_ns, met.last_ns, met.last_ns};
-    // Others had its CPU, so that it could not send.
-    trial.seen.blind_ns =
-        std::max<std::int64_t>(0, witness::SilenceAt(packets.Of(0), met) - options_.interval_ns);
+    // Others had its CPU.
+    if (CanSend()) {
+      trial.seen.blind_ns =
+          std::max<std::int64_t>(0, witness::SilenceAt(packets.Of(0), met) - options_.interval_ns);
+    }
     for (const std::size_t other : {1U, 2U}) {
       trial.others_lost += witness::Lost(packets.Of(other)).count + packets.Refused(other);
     }
@@ -58,6 +60,8 @@ class NetworkFamily : public Family {
   virtual v1::FaultSpec Spec() = 0;
   // Those that the fault met.
   virtual witness::Met See(const std::vector<witness::Packet>& packets, Trial* trial) const = 0;
+  // Whether nothing but the want of a processor keeps the witness from sending during the fault.
+  virtual bool CanSend() const { return true; }
 
   TrialSite* const site_;
 
@@ -110,6 +114,8 @@ class RateFamily final : public NetworkFamily {
   witness::Met See(const std::vector<witness::Packet>& packets, Trial* /*trial*/) const override {
     return witness::LostOrLate(packets, kLateNs);
   }
+  // What waits fills the buffer of its socket.
+  bool CanSend() const override { return false; }
 };
 
 // A datagram each ms, as an emulated processor needs a part of that for each.
