@@ -45,8 +45,7 @@ class NetworkFamily : public Family {
     trial.state = *std::move(ended);
     const witness::Met met = See(packets.Of(0), &trial);
     trial.seen = {met.first_ns, met.last_ns, met.last_ns};
-    // Others had its CPU.
-    if (CanSend()) {
+    if (CountsSilence()) {
       trial.seen.blind_ns =
           std::max<std::int64_t>(0, witness::SilenceAt(packets.Of(0), met) - options_.interval_ns);
     }
@@ -60,8 +59,8 @@ class NetworkFamily : public Family {
   virtual v1::FaultSpec Spec() = 0;
   // Those that the fault met.
   virtual witness::Met See(const std::vector<witness::Packet>& packets, Trial* trial) const = 0;
-  // Whether nothing but the want of a processor keeps the witness from sending during the fault.
-  virtual bool CanSend() const { return true; }
+  // Whether the witness is blind while it does not send, for want of a processor.
+  virtual bool CountsSilence() const { return false; }
 
   TrialSite* const site_;
 
@@ -114,8 +113,6 @@ class RateFamily final : public NetworkFamily {
   witness::Met See(const std::vector<witness::Packet>& packets, Trial* /*trial*/) const override {
     return witness::LostOrLate(packets, kLateNs);
   }
-  // What waits fills the buffer of its socket.
-  bool CanSend() const override { return false; }
 };
 
 // A datagram each ms, as an emulated processor needs a part of that for each.
@@ -139,6 +136,8 @@ class DelayFamily final : public NetworkFamily {
   witness::Met See(const std::vector<witness::Packet>& packets, Trial* /*trial*/) const override {
     return witness::LateRun(packets, kLateNs);
   }
+  // The one processor of an emulated machine is the injector's while it ends the fault.
+  bool CountsSilence() const override { return true; }
 };
 
 FamilyOr MakeLoss(TrialSite* site, bool out) {

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <cstdio>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -90,9 +92,12 @@ absl::StatusOr<v1::FaultState> TrialSite::Run(const v1::FaultSpec& spec) {
   // emulated machine, which has one processor, did not get to its systemd for 5 s.
   const auto nothing_yet = [&started] {
     const absl::string_view why = started.status().message();
-    return absl::StrContains(why, "was over by then") || absl::StrContains(why, "UNAVAILABLE");
+    return absl::StrContains(why, "was over by then") ||
+           absl::StrContains(why, "systemd did not answer");
   };
-  for (int i = 0; i < 5 && !started.ok() && nothing_yet(); ++i) {
+  for (int i = 0; i < 3 && nothing_yet(); ++i) {
+    std::printf("%s begins again: %s\n", spec.type().c_str(),
+                std::string(started.status().message()).c_str());
     v1::FaultSpec again = spec;
     again.set_id(absl::StrCat(spec.id(), "-again", i));
     started = Inject(again);
