@@ -94,7 +94,7 @@ class Injection {
   // of both stays. Changes nothing on the host.
   void BeginUndo(v1::Phase final, const std::string& reason);
 
-  // Instead of an attempt: it cannot be undone yet, because of `why`. False.
+  // Instead of an attempt: it cannot be undone yet, because of `why`; settle_ns as given. False.
   bool PutOff(const std::string& why, std::int64_t settle_ns);
 
   // One attempt to bring back what was before, last lever first. True when that is done (or was

@@ -20,12 +20,15 @@ int OpenDirectory(const std::string& dir) {
   return open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-// Of the directory `mount` if a v2 hierarchy is mounted there; 0: none is.
-ino_t RootOf(const std::string& mount) {
+// 0: there is no such directory.
+ino_t InodeOf(const std::string& directory) {
+  struct stat info {};
+  return stat(directory.c_str(), &info) == 0 ? info.st_ino : 0;
+}
+
+bool IsOfV2(int fd) {
   struct statfs about {};
-  struct stat root {};
-  const bool v2 = statfs(mount.c_str(), &about) == 0 && about.f_type == CGROUP2_SUPER_MAGIC;
-  return v2 && stat(mount.c_str(), &root) == 0 ? root.st_ino : 0;
+  return fstatfs(fd, &about) == 0 && about.f_type == CGROUP2_SUPER_MAGIC;
 }
 
 }  // namespace
@@ -37,12 +40,9 @@ absl::StatusOr<int> SocketGroups::Open(const std::string& cgroup) {
         "the root control group's sockets are those of the whole machine; start the target in a "
         "control group of its own");
   }
-  if (root_ != 0 && RootOf(mount_) == root_) {
+  if (root_ != 0 && InodeOf(mount_) == root_) {
     const int known = OpenDirectory(absl::StrCat(mount_, cgroup));
-    struct statfs about {};
-    if (known >= 0 && fstatfs(known, &about) == 0 && about.f_type == CGROUP2_SUPER_MAGIC) {
-      return known;
-    }
+    if (known >= 0 && IsOfV2(known)) return known;
     if (known >= 0) close(known);
   }
   absl::StatusOr<CgroupTree> tree = CgroupTree::Read();
@@ -55,7 +55,7 @@ absl::StatusOr<int> SocketGroups::Open(const std::string& cgroup) {
   const int fd = OpenDirectory(dir);
   if (fd >= 0) {
     mount_ = tree->V2()->mount;
-    root_ = RootOf(mount_);
+    root_ = InodeOf(mount_);
     return fd;
   }
   if (errno != ENOENT) return ErrnoStatus(errno, absl::StrCat("open ", dir));
