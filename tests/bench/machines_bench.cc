@@ -22,6 +22,7 @@
 #include "tests/bench/figure.h"
 #include "tests/bench/report.h"
 #include "tests/child.h"
+#include "tests/trials/families.h"
 #include "tests/vm/guest.h"
 #include "tests/vm/installed.h"
 
@@ -319,7 +320,7 @@ struct GuestKills {
 // One guest's share of the kills: kills until there are enough.
 absl::Status KillUntil(const Machines& machines, const std::string& name, GuestKills* kills) {
   GuestOr guest = absl::UnavailableError("none yet");
-  while (kills->all_eight + kills->failed < kKills) {
+  while (kills->all_eight + kills->failed < TrialCount(kKills)) {
     if (!guest.ok()) guest = BootForFaults(machines, name);
     if (!guest.ok()) return guest.status();
     const absl::StatusOr<std::string> said =
@@ -336,7 +337,7 @@ absl::Status KillUntil(const Machines& machines, const std::string& name, GuestK
       kills->seconds.push_back(ToDouble(words.at(4)));
       if (words.at(1) == "all") ++kills->all_eight;
     }
-    LogInfo(kills->all_eight.load(), " of ", kKills, " kills");
+    LogInfo(kills->all_eight.load(), " of ", TrialCount(kKills), " kills");
   }
   return absl::OkStatus();
 }
