@@ -76,9 +76,7 @@ int Main(int argc, char** argv) {
   const std::vector<std::string> wanted(argv + 1, argv + argc);
   if (!wanted.empty() && wanted[0] == "--doc") {
     if (wanted.size() >= 3) return PrintDocument(wanted[1], {wanted.begin() + 2, wanted.end()});
-    LogError(
-        "--doc takes the document until now, and the files that ./run bench wrote, or - for "
-        "stdin");
+    LogError("--doc needs the files that ./run bench wrote, or - for stdin");
     return 2;
   }
   for (const std::string& name : wanted) {

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdio>
 #include <utility>
 
 #include "absl/strings/match.h"
