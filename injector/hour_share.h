@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,10 +51,12 @@ class TakenTime {
   std::vector<Interval> At(const Instant& now) const;
 
  private:
-  // End by begin; none touches another.
-  using Parts = std::map<std::int64_t, std::int64_t>;
+  // In order; none touches another.
+  using Parts = std::vector<Interval>;
   static void Merge(Interval interval, Parts* parts);
   static void Drop(std::int64_t before_ns, Parts* parts);
+  // The first part whose end is at `from_ns` or later.
+  static Parts::iterator FirstThatEnds(std::int64_t from_ns, Parts* parts);
 
   const std::string boot_id_;
   // CLOCK_BOOTTIME ns.
