@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/log.h"
@@ -38,10 +39,21 @@ constexpr std::array<FaultsPart, 9> kFaultsParts{{
     {"peers of mem.leak", BenchLeakPeer, "mem.leak"},
 }};
 
+// Whether parts whose names begin like that of `part` are wanted: all, or those that FAULTLINE_PART
+// names.
+bool IsPartWanted(const FaultsPart& part) {
+  const char* const wanted = std::getenv("FAULTLINE_PART");
+  return wanted == nullptr || absl::StartsWith(part.name, wanted);
+}
+
 absl::Status RunParts(const BenchPlace& place, Figures* figures) {
+  if (std::none_of(kFaultsParts.begin(), kFaultsParts.end(), IsPartWanted)) {
+    return absl::InvalidArgumentError(
+        "FAULTLINE_PART names none of starts, edges, doses, others and peers");
+  }
   absl::Status result;
   for (const FaultsPart& part : kFaultsParts) {
-    if (*part.type != '\0' && !IsWanted(part.type)) continue;
+    if (!IsPartWanted(part) || (*part.type != '\0' && !IsWanted(part.type))) continue;
     LogInfo("faults: ", part.name);
     const absl::Status status = part.run(place, figures);
     if (absl::IsUnimplemented(status)) {
