@@ -40,7 +40,16 @@ struct fault_filter {
 	__u8 pad[2];
 };
 
-/* What one program does: fixed while it is loaded. */
+/* Which packets one program meets: fixed while it is loaded, so that the verifier drops the rest.
+ */
+struct fault_filters {
+	__u32 filter_count;
+	__u32 exempt_count;
+	struct fault_filter filters[FAULT_FILTERS];
+	struct fault_filter exempt[FAULT_EXEMPT]; /* wins over the filters */
+};
+
+/* What it does with them: set before it is attached, and fixed from then on. */
 struct fault_rule {
 	__u64 seed;
 	__u64 deadline_ns; /* CLOCK_BOOTTIME; everything after it passes, but for steer_until */
@@ -51,13 +60,8 @@ struct fault_rule {
 	__u32 loss_ppm;
 	__u32 priority; /* classid that a steered packet gets */
 	__u32 ifindex;	/* steering: only packets that leave by this device */
-	__u32 filter_count;
-	__u32 exempt_count;
 	__u32 pad;
-	struct fault_filter filters[FAULT_FILTERS];
-	struct fault_filter exempt[FAULT_EXEMPT]; /* wins over the filters */
 };
-
 /* What one program did, per CPU; first is a minimum and last a maximum over them, 0 = none. */
 struct fault_dose {
 	__u64 hit_packets; /* a GSO buffer counts as its segments */

@@ -145,7 +145,7 @@ bool Has(const std::vector<std::uint32_t>& ids, std::uint32_t id) {
 absl::Status OnGroup(Hook::Kind kind, const std::string& name, std::unique_ptr<BpfObject> object) {
   const absl::StatusOr<std::unique_ptr<TrialGroup>> group = TrialGroup::Create();
   if (!group.ok()) return group.status();
-  const ProgramSpec spec{name, {}, {kind, (*group)->path(), "doctor", ""}, ""};
+  const ProgramSpec spec{name, {}, {}, {kind, (*group)->path(), "doctor", ""}, ""};
   const absl::StatusOr<std::unique_ptr<Program>> program = TakeProgram(spec, std::move(object));
   if (!program.ok()) return program.status();
   if (absl::Status status = (*program)->Attach(); !status.ok()) return status;

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/bpf_object.h"
 #include "base/cgroup_tree.h"
@@ -94,10 +95,10 @@ struct HookTarget {
   int value = -1;
 };
 
-// The object with one program in the kernel and `rule` in its settings.
+// The object with one program in the kernel and `filters` in its settings.
 template <typename Skeleton>
 absl::StatusOr<std::unique_ptr<BpfObject>> Load(const std::string& name, const std::string& program,
-                                                const fault_rule& rule) {
+                                                const fault_filters& filters) {
   absl::StatusOr<std::unique_ptr<BpfObject>> object =
       BpfObject::Open(name, SkeletonBytes<Skeleton>());
   if (!object.ok()) return object;
@@ -105,7 +106,7 @@ absl::StatusOr<std::unique_ptr<BpfObject>> Load(const std::string& name, const s
   bpf_object__for_each_program(each, (*object)->get()) {
     bpf_program__set_autoload(each, program == bpf_program__name(each));
   }
-  absl::Status status = (*object)->SetGlobal("rule", rule);
+  absl::Status status = (*object)->SetGlobal("filters", filters);
   if (status.ok()) status = (*object)->Load();
   if (!status.ok()) return status;
   return object;
@@ -133,9 +134,23 @@ absl::Status CheckNamespaceOf(int cgroup_fd, const std::string& cgroup) {
 
 // Of the object that has it.
 absl::StatusOr<std::unique_ptr<BpfObject>> LoadNamed(const std::string& name,
-                                                     const fault_rule& rule) {
-  if (name == "steer") return Load<fault_steer_bpf>("fault_steer", name, rule);
-  return Load<fault_loss_bpf>("fault_loss", name, rule);
+                                                     const fault_filters& filters) {
+  if (name == "steer") return Load<fault_steer_bpf>("fault_steer", name, filters);
+  return Load<fault_loss_bpf>("fault_loss", name, filters);
+}
+
+// Into the only variable of a loaded object, which nobody runs yet.
+absl::Status SetRule(const BpfObject& object, const fault_rule& rule) {
+  const std::uint32_t key = 0;
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object.get()) {
+    if (!absl::EndsWith(bpf_map__name(map), ".bss")) continue;
+    if (bpf_map__value_size(map) != sizeof(rule)) break;
+    const int result = bpf_map_update_elem(bpf_map__fd(map), &key, &rule, BPF_ANY);
+    return result == 0 ? absl::OkStatus() : BpfStatus(result, "tell the program its rule");
+  }
+  return absl::InternalError(
+      absl::StrCat("BPF object ", object.name(), " has no room for just the rule"));
 }
 
 absl::StatusOr<std::unique_ptr<BpfObject>> LoadSink() {
@@ -168,7 +183,8 @@ class LoadedProgram final : public Program {
   static absl::StatusOr<std::unique_ptr<Program>> Make(const ProgramSpec& spec,
                                                        std::unique_ptr<BpfObject> object,
                                                        std::unique_ptr<HookTarget> target,
-                                                       std::shared_ptr<TcxLinks> tcx) {
+                                                       std::shared_ptr<TcxLinks> tcx,
+                                                       std::shared_ptr<SparePrograms> spares) {
     absl::StatusOr<bpf_program*> found = object->Program(spec.name);
     if (!found.ok()) return found.status();
     const absl::StatusOr<bpf_map*> dose = object->Map("fault_dose");
@@ -176,16 +192,21 @@ class LoadedProgram final : public Program {
     const int fd = bpf_program__fd(*found);
     const absl::StatusOr<std::uint32_t> id = ProgramId(fd);
     if (!id.ok()) return id.status();
-    std::unique_ptr<LoadedProgram> program(new LoadedProgram(spec.hook, *id));
+    std::unique_ptr<LoadedProgram> program(new LoadedProgram(spec, *id));
     program->target_ = std::move(target);
     program->object_ = std::move(object);
     program->tcx_ = std::move(tcx);
+    program->spares_ = std::move(spares);
     program->program_fd_ = fd;
     program->dose_fd_ = dose.ok() ? bpf_map__fd(*dose) : -1;
     program->until_fd_ = until.ok() ? bpf_map__fd(*until) : -1;
     return program;
   }
-  ~LoadedProgram() override { Detach(); }
+  ~LoadedProgram() override {
+    Detach();
+    // Not before it is over: nothing of that is to be seen in what the fault did.
+    if (spares_ != nullptr && attached_) spares_->Prepare(spec_.name, spec_.filters);
+  }
   LoadedProgram(const LoadedProgram&) = delete;
   LoadedProgram& operator=(const LoadedProgram&) = delete;
 
@@ -194,25 +215,27 @@ class LoadedProgram final : public Program {
   absl::Status Attach() override {
     if (link_fd_ >= 0) return absl::OkStatus();
     const int fd =
-        hook_.kind == Hook::Kind::kTcxEgress
+        spec_.hook.kind == Hook::Kind::kTcxEgress
             ? tcx_->Attach(target_->value, program_fd_)
-            : bpf_link_create(program_fd_, target_->value, AttachType(hook_.kind), nullptr);
+            : bpf_link_create(program_fd_, target_->value, AttachType(spec_.hook.kind), nullptr);
     if (fd == -EPERM && target_->is_fd) {
       return absl::FailedPreconditionError(absl::StrCat(
-          "attach to ", hook_.object, ": not permitted; another program may hold the ",
-          HookName(hook_.kind), " hook of this control group or of one above it for itself"));
+          "attach to ", spec_.hook.object, ": not permitted; another program may hold the ",
+          HookName(spec_.hook.kind), " hook of this control group or of one above it for itself"));
     }
     if (fd < 0) {
-      return BpfStatus(fd, absl::StrCat("attach ", HookName(hook_.kind), " to ", hook_.object));
+      return BpfStatus(
+          fd, absl::StrCat("attach ", HookName(spec_.hook.kind), " to ", spec_.hook.object));
     }
     link_fd_ = fd;
+    attached_ = true;
     return absl::OkStatus();
   }
 
   void Detach() override {
     if (link_fd_ < 0) return;
     absl::Status detached;
-    if (hook_.kind == Hook::Kind::kTcxEgress) {
+    if (spec_.hook.kind == Hook::Kind::kTcxEgress) {
       detached = tcx_->Detach(link_fd_);
     } else {
       // Detaches before it returns; close alone may leave that to a worker of the kernel. A control
@@ -224,7 +247,7 @@ class LoadedProgram final : public Program {
       close(link_fd_);
     }
     if (!detached.ok()) {
-      LogWarning(WithContext(detached, absl::StrCat("detach from ", hook_.object)).message());
+      LogWarning(WithContext(detached, absl::StrCat("detach from ", spec_.hook.object)).message());
     }
     link_fd_ = -1;
   }
@@ -241,14 +264,16 @@ class LoadedProgram final : public Program {
   absl::StatusOr<fault_dose> Read() const override { return ReadLedger(dose_fd_); }
 
  private:
-  LoadedProgram(Hook hook, std::uint32_t id) : hook_(std::move(hook)), id_(id) {}
+  LoadedProgram(ProgramSpec spec, std::uint32_t id) : spec_(std::move(spec)), id_(id) {}
 
-  const Hook hook_;
+  const ProgramSpec spec_;
   const std::uint32_t id_;
   // Opened when it was loaded, so that to attach is one call.
   std::unique_ptr<HookTarget> target_;
   std::unique_ptr<BpfObject> object_;
   std::shared_ptr<TcxLinks> tcx_;
+  std::shared_ptr<SparePrograms> spares_;
+  bool attached_ = false;
   int program_fd_ = -1;
   int dose_fd_ = -1;
   int until_fd_ = -1;
@@ -307,14 +332,16 @@ absl::Status KernelPrograms::Check(const std::string& name) {
     return absl::UnimplementedError(
         "sockets belong to cgroup v2 groups, and no v2 hierarchy is mounted on this host");
   }
-  return LoadNamed(name, fault_rule{}).status();
+  return LoadNamed(name, fault_filters{}).status();
 }
 
 absl::StatusOr<std::unique_ptr<Program>> KernelPrograms::Load(const ProgramSpec& spec) {
   absl::StatusOr<std::unique_ptr<HookTarget>> hook = HookTarget::Open(spec.hook, groups_);
   if (!hook.ok()) return hook.status();
-  absl::StatusOr<std::unique_ptr<BpfObject>> object = LoadNamed(spec.name, spec.rule);
+  absl::StatusOr<std::unique_ptr<BpfObject>> object = spares_->Take(spec.name, spec.filters);
+  if (*object == nullptr) object = LoadNamed(spec.name, spec.filters);
   if (!object.ok()) return object.status();
+  if (absl::Status set = SetRule(**object, spec.rule); !set.ok()) return set;
   if (!spec.cgroup.empty()) {
     absl::StatusOr<bpf_map*> target = (*object)->Map("fault_cgroup");
     if (!target.ok()) return target.status();
@@ -327,8 +354,11 @@ absl::StatusOr<std::unique_ptr<Program>> KernelPrograms::Load(const ProgramSpec&
       return BpfStatus(result, absl::StrCat("name ", spec.cgroup, " to the program"));
     }
   }
-  return LoadedProgram::Make(spec, *std::move(object), *std::move(hook), tcx_);
+  return LoadedProgram::Make(spec, *std::move(object), *std::move(hook), tcx_, spares_);
 }
+
+KernelPrograms::KernelPrograms(std::string bpffs)
+    : bpffs_(std::move(bpffs)), spares_(std::make_shared<SparePrograms>(LoadNamed)) {}
 
 absl::Status KernelPrograms::HoldTcx(const std::string& device) {
   const auto ifindex = static_cast<int>(if_nametoindex(device.c_str()));
@@ -350,7 +380,7 @@ absl::StatusOr<std::unique_ptr<Program>> TakeProgram(const ProgramSpec& spec,
   absl::StatusOr<std::unique_ptr<HookTarget>> hook = HookTarget::Open(spec.hook, groups);
   if (!hook.ok()) return hook.status();
   return LoadedProgram::Make(spec, std::move(object), *std::move(hook),
-                             std::make_shared<TcxLinks>());
+                             std::make_shared<TcxLinks>(), nullptr);
 }
 
 absl::Status KernelPrograms::CheckLedgers() { return CheckBpffs(bpffs_); }

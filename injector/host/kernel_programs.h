@@ -10,6 +10,7 @@
 #include "base/bpf_object.h"
 #include "injector/host/programs.h"
 #include "injector/host/socket_groups.h"
+#include "injector/host/spare_programs.h"
 #include "injector/host/tcx_links.h"
 
 namespace faultline {
@@ -17,7 +18,7 @@ namespace faultline {
 class KernelPrograms final : public Programs {
  public:
   // Where what programs count outlives this process; no bpffs: it does not.
-  explicit KernelPrograms(std::string bpffs = "/sys/fs/bpf") : bpffs_(std::move(bpffs)) {}
+  explicit KernelPrograms(std::string bpffs = "/sys/fs/bpf");
 
   absl::Status CheckGroup(const std::string& cgroup) override;
   absl::Status CheckNamespace(const std::string& cgroup) override;
@@ -37,6 +38,7 @@ class KernelPrograms final : public Programs {
   SocketGroups groups_;
   // Of its programs as well.
   const std::shared_ptr<TcxLinks> tcx_ = std::make_shared<TcxLinks>();
+  const std::shared_ptr<SparePrograms> spares_;
 };
 
 // The program `spec.name` of `object`, which is loaded, for the hook of `spec`.

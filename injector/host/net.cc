@@ -44,19 +44,22 @@ absl::StatusOr<std::vector<NetDevice>> ChooseDevices(Traffic& traffic, const Los
   return chosen;
 }
 
-absl::StatusOr<fault_rule> LossRule(const LossSpec& spec) {
+// What all programs of a loss have in common.
+absl::StatusOr<ProgramSpec> LossProgram(const LossSpec& spec) {
   constexpr std::uint32_t kAll = 1'000'000;
   if (!spec.inbound && !spec.outbound) {
     return absl::InvalidArgumentError("a loss needs a direction: in, out or both");
   }
   if (spec.loss_ppm > kAll) return absl::InvalidArgumentError("loss is at most 100 %");
-  absl::StatusOr<fault_rule> rule =
-      MakeRule(absl::MakeConstSpan(spec.peers), absl::MakeConstSpan(spec.exempt));
-  if (!rule.ok()) return rule;
-  rule->loss_ppm = spec.loss_ppm;
-  rule->deadline_ns = static_cast<std::uint64_t>(spec.deadline_ns);
-  SetShape(spec.shape, spec.start_ns, &*rule);
-  return rule;
+  const absl::StatusOr<fault_filters> filters =
+      MakeFilters(absl::MakeConstSpan(spec.peers), absl::MakeConstSpan(spec.exempt));
+  if (!filters.ok()) return filters.status();
+  ProgramSpec program;
+  program.filters = *filters;
+  program.rule.loss_ppm = spec.loss_ppm;
+  program.rule.deadline_ns = static_cast<std::uint64_t>(spec.deadline_ns);
+  SetShape(spec.shape, spec.start_ns, &program.rule);
+  return program;
 }
 
 absl::Status Add(const NetKernel& kernel, const ProgramSpec& spec, Levers* levers) {
@@ -67,34 +70,30 @@ absl::Status Add(const NetKernel& kernel, const ProgramSpec& spec, Levers* lever
   return absl::OkStatus();
 }
 
-absl::Status AddInbound(const NetKernel& kernel, const LossSpec& spec, fault_rule rule,
+absl::Status AddInbound(const NetKernel& kernel, const LossSpec& spec, ProgramSpec program,
                         Levers* levers) {
-  rule.seed = StreamSeed(spec.seed, 0);
-  return Add(kernel, {"loss_in", rule, {Hook::Kind::kCgroupIngress, spec.cgroup, "loss", ""}, ""},
-             levers);
+  program.name = "loss_in";
+  program.rule.seed = StreamSeed(spec.seed, 0);
+  program.hook = {Hook::Kind::kCgroupIngress, spec.cgroup, "loss", ""};
+  return Add(kernel, program, levers);
 }
 
-absl::Status AddTcx(const NetKernel& kernel, const LossSpec& spec, const fault_rule& rule,
+absl::Status AddTcx(const NetKernel& kernel, const LossSpec& spec, ProgramSpec program,
                     const NetDevice& device, Levers* levers) {
-  return Add(
-      kernel,
-      {"loss_out",
-       rule,
-       {Hook::Kind::kTcxEgress, device.name, absl::StrCat("loss of ", spec.cgroup), device.name},
-       spec.cgroup},
-      levers);
+  program.name = "loss_out";
+  program.hook = {Hook::Kind::kTcxEgress, device.name, absl::StrCat("loss of ", spec.cgroup),
+                  device.name};
+  program.cgroup = spec.cgroup;
+  return Add(kernel, program, levers);
 }
 
-absl::Status AddMark(const NetKernel& kernel, const LossSpec& spec, fault_rule rule,
+absl::Status AddMark(const NetKernel& kernel, const LossSpec& spec, ProgramSpec program,
                      const NetDevice& device, Levers* levers) {
-  rule.ifindex = static_cast<std::uint32_t>(device.index);
-  return Add(
-      kernel,
-      {"loss_mark",
-       rule,
-       {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("loss on ", device.name), device.name},
-       ""},
-      levers);
+  program.name = "loss_mark";
+  program.rule.ifindex = static_cast<std::uint32_t>(device.index);
+  program.hook = {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat("loss on ", device.name),
+                  device.name};
+  return Add(kernel, program, levers);
 }
 
 // kTcx or kPlane, with the reason where neither can be.
@@ -115,7 +114,7 @@ absl::StatusOr<OutboundWay> ChooseWay(OutboundWay way, Programs& programs, Traff
 }
 
 absl::Status AddOutbound(const NetKernel& kernel, OutboundWay way, const LossSpec& spec,
-                         fault_rule rule, Levers* levers) {
+                         ProgramSpec program, Levers* levers) {
   if (absl::Status status = kernel.programs->CheckNamespace(spec.cgroup); !status.ok()) {
     return status;
   }
@@ -127,10 +126,10 @@ absl::Status AddOutbound(const NetKernel& kernel, OutboundWay way, const LossSpe
   if (!chosen.ok()) return chosen.status();
   std::uint32_t stream = 1;
   for (const NetDevice& device : *devices) {
-    rule.seed = StreamSeed(spec.seed, stream++);
+    program.rule.seed = StreamSeed(spec.seed, stream++);
     absl::Status status = *chosen == OutboundWay::kTcx
-                              ? AddTcx(kernel, spec, rule, device, levers)
-                              : AddMark(kernel, spec, rule, device, levers);
+                              ? AddTcx(kernel, spec, program, device, levers)
+                              : AddMark(kernel, spec, program, device, levers);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -154,12 +153,12 @@ absl::Status ProbeOutbound(const NetKernel& kernel) {
 }  // namespace
 
 absl::StatusOr<Levers> MakeLossBy(const NetKernel& kernel, OutboundWay way, const LossSpec& spec) {
-  absl::StatusOr<fault_rule> rule = LossRule(spec);
-  if (!rule.ok()) return rule.status();
+  const absl::StatusOr<ProgramSpec> program = LossProgram(spec);
+  if (!program.ok()) return program.status();
   absl::Status status = kernel.programs->CheckGroup(spec.cgroup);
   Levers levers;
-  if (status.ok() && spec.inbound) status = AddInbound(kernel, spec, *rule, &levers);
-  if (status.ok() && spec.outbound) status = AddOutbound(kernel, way, spec, *rule, &levers);
+  if (status.ok() && spec.inbound) status = AddInbound(kernel, spec, *program, &levers);
+  if (status.ok() && spec.outbound) status = AddOutbound(kernel, way, spec, *program, &levers);
   if (!status.ok()) return status;
   return levers;
 }

@@ -19,7 +19,8 @@ namespace faultline {
 namespace {
 
 static_assert(sizeof(fault_filter) == 40 &&
-                  sizeof(fault_rule) == 72 + 40 * (FAULT_FILTERS + FAULT_EXEMPT),
+                  sizeof(fault_filters) == 8 + 40 * (FAULT_FILTERS + FAULT_EXEMPT) &&
+                  sizeof(fault_rule) == 64,
               "the layout that the BPF programs were compiled with");
 
 constexpr std::uint32_t kMaxPort = 65535;
@@ -89,8 +90,8 @@ absl::Status FillFilter(const v1::PeerFilter& peer, fault_filter* filter) {
 
 }  // namespace
 
-absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers,
-                                    absl::Span<const v1::PeerFilter> exempt) {
+absl::StatusOr<fault_filters> MakeFilters(absl::Span<const v1::PeerFilter> peers,
+                                          absl::Span<const v1::PeerFilter> exempt) {
   if (peers.size() > FAULT_FILTERS) {
     return absl::InvalidArgumentError(
         absl::StrCat(peers.size(), " peer filters; a fault takes at most ", FAULT_FILTERS));
@@ -100,16 +101,16 @@ absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers,
         absl::StrCat(exempt.size(), " peers are exempt from network faults; a program holds ",
                      FAULT_EXEMPT, ": take some off --exempt"));
   }
-  fault_rule rule{};
+  fault_filters filters{};
   for (const v1::PeerFilter& peer : peers) {
-    const absl::Status filled = FillFilter(peer, &rule.filters[rule.filter_count++]);
+    const absl::Status filled = FillFilter(peer, &filters.filters[filters.filter_count++]);
     if (!filled.ok()) return filled;
   }
   for (const v1::PeerFilter& peer : exempt) {
-    const absl::Status filled = FillFilter(peer, &rule.exempt[rule.exempt_count++]);
+    const absl::Status filled = FillFilter(peer, &filters.exempt[filters.exempt_count++]);
     if (!filled.ok()) return filled;
   }
-  return rule;
+  return filters;
 }
 
 void SetShape(const Shape& shape, std::int64_t start_ns, fault_rule* rule) {

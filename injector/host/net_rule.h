@@ -14,10 +14,10 @@
 
 namespace faultline {
 
-// A rule with `peers`, and `exempt`, which it never meets, filled in and everything else zero.
-// InvalidArgument with a sentence that says which filter is wrong and what would be right.
-absl::StatusOr<fault_rule> MakeRule(absl::Span<const v1::PeerFilter> peers,
-                                    absl::Span<const v1::PeerFilter> exempt = {});
+// Filters that take the packets of `peers`, but never those of `exempt`. InvalidArgument with a
+// sentence that says which filter is wrong and what would be right.
+absl::StatusOr<fault_filters> MakeFilters(absl::Span<const v1::PeerFilter> peers,
+                                          absl::Span<const v1::PeerFilter> exempt = {});
 
 // Has the programs follow `shape`, from `start_ns` on, CLOCK_BOOTTIME.
 void SetShape(const Shape& shape, std::int64_t start_ns, fault_rule* rule);

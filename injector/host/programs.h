@@ -37,6 +37,7 @@ struct ProgramSpec {
   // Of fault_loss.bpf.c or fault_steer.bpf.c: "loss_in", "loss_out", "loss_mark", "steer".
   std::string name;
   fault_rule rule{};
+  fault_filters filters{};
   Hook hook;
   // Of loss_out, which sees the packets of everybody: whose are meant.
   std::string cgroup;

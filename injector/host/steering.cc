@@ -61,9 +61,9 @@ Shape ShapeOfProgram(const SteerSpec& spec, const ClassLeaf& leaf) {
 
 absl::StatusOr<Levers> MakeSteering(const NetKernel& kernel, const SteerSpec& spec,
                                     const ClassLeaf& leaf) {
-  absl::StatusOr<fault_rule> rule =
-      MakeRule(absl::MakeConstSpan(spec.peers), absl::MakeConstSpan(spec.exempt));
-  if (!rule.ok()) return rule.status();
+  const absl::StatusOr<fault_filters> filters =
+      MakeFilters(absl::MakeConstSpan(spec.peers), absl::MakeConstSpan(spec.exempt));
+  if (!filters.ok()) return filters.status();
   absl::Status status = kernel.programs->CheckGroup(spec.cgroup);
   if (status.ok()) status = kernel.programs->CheckNamespace(spec.cgroup);
   if (!status.ok()) return status;
@@ -75,19 +75,18 @@ absl::StatusOr<Levers> MakeSteering(const NetKernel& kernel, const SteerSpec& sp
       ClassLever::Create(kernel, **traffic, *device, leaf, spec.shape);
   if (!lever.ok()) return lever.status();
 
-  rule->ifindex = static_cast<std::uint32_t>(device->index);
-  rule->priority = (*lever)->handle();
-  rule->deadline_ns = static_cast<std::uint64_t>(spec.deadline_ns + leaf.LateNs());
-  SetShape(ShapeOfProgram(spec, leaf), spec.start_ns, &*rule);
+  ProgramSpec program;
+  program.name = "steer";
+  program.filters = *filters;
+  program.rule.ifindex = static_cast<std::uint32_t>(device->index);
+  program.rule.priority = (*lever)->handle();
+  program.rule.deadline_ns = static_cast<std::uint64_t>(spec.deadline_ns + leaf.LateNs());
+  SetShape(ShapeOfProgram(spec, leaf), spec.start_ns, &program.rule);
+  // One class per packet: two faults that steer fight, whatever they do.
+  program.hook = {Hook::Kind::kCgroupEgress, spec.cgroup, absl::StrCat(kSteeringOn, spec.device),
+                  spec.device};
   absl::StatusOr<std::unique_ptr<LinkLever>> link =
-      LinkLever::Create(kernel,
-                        {"steer",
-                         *rule,
-                         // One class per packet: two faults that steer fight, whatever they do.
-                         {Hook::Kind::kCgroupEgress, spec.cgroup,
-                          absl::StrCat(kSteeringOn, spec.device), spec.device},
-                         ""},
-                        LinkLever::Dosage::kSteering, leaf.SteeredPastNs());
+      LinkLever::Create(kernel, program, LinkLever::Dosage::kSteering, leaf.SteeredPastNs());
   if (!link.ok()) return link.status();
   Levers levers;
   levers.push_back(*std::move(lever));

@@ -21,7 +21,7 @@ v1::PeerFilter Peer(const std::string& cidr, std::uint32_t first = 0, std::uint3
   return peer;
 }
 
-TEST(MakeRule, Accepts_WhatPeopleWrite) {
+TEST(MakeFilters, Accepts_WhatPeopleWrite) {
   struct Case {
     v1::PeerFilter peer;
     int family;
@@ -48,10 +48,10 @@ TEST(MakeRule, Accepts_WhatPeopleWrite) {
   };
   for (const Case& each : cases) {
     SCOPED_TRACE(each.peer.ShortDebugString());
-    const absl::StatusOr<fault_rule> rule = MakeRule({each.peer});
-    ASSERT_EQ(rule.status(), absl::OkStatus());
-    EXPECT_EQ(rule->filter_count, 1U);
-    const fault_filter& filter = rule->filters[0];
+    const absl::StatusOr<fault_filters> made = MakeFilters({each.peer});
+    ASSERT_EQ(made.status(), absl::OkStatus());
+    EXPECT_EQ(made->filter_count, 1U);
+    const fault_filter& filter = made->filters[0];
     EXPECT_EQ(filter.family, each.family);
     EXPECT_EQ(ntohl(filter.address[0]), each.address);
     for (size_t word = 0; word < 4; ++word) {
@@ -63,7 +63,7 @@ TEST(MakeRule, Accepts_WhatPeopleWrite) {
   }
 }
 
-TEST(MakeRule, Refuses_WhatMeansNothing) {
+TEST(MakeFilters, Refuses_WhatMeansNothing) {
   const v1::PeerFilter cases[] = {
       Peer("10.1"),           Peer("10.1.2.3/33"), Peer("10.1.2.3/-1"),   Peer("10.1.2.3/"),
       Peer("fd00::/129"),     Peer("example.org"), Peer("", 0, 90),       Peer("", 90, 80),
@@ -72,17 +72,17 @@ TEST(MakeRule, Refuses_WhatMeansNothing) {
   };
   for (const v1::PeerFilter& peer : cases) {
     SCOPED_TRACE(peer.ShortDebugString());
-    const absl::StatusOr<fault_rule> rule = MakeRule({peer});
-    EXPECT_EQ(rule.status().code(), absl::StatusCode::kInvalidArgument);
+    const absl::StatusOr<fault_filters> made = MakeFilters({peer});
+    EXPECT_EQ(made.status().code(), absl::StatusCode::kInvalidArgument);
   }
 }
 
-TEST(MakeRule, Refuses_MoreFiltersThanTheProgramHolds) {
+TEST(MakeFilters, Refuses_MoreFiltersThanTheProgramHolds) {
   std::vector<v1::PeerFilter> peers(FAULT_FILTERS);
-  EXPECT_EQ(MakeRule(peers).status(), absl::OkStatus());
+  EXPECT_EQ(MakeFilters(peers).status(), absl::OkStatus());
   peers.emplace_back();
-  EXPECT_EQ(MakeRule(peers).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(MakeRule({})->filter_count, 0U);
+  EXPECT_EQ(MakeFilters(peers).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(MakeFilters({})->filter_count, 0U);
 }
 
 TEST(FaultDraw, Bounds_AreNeverAndAlways) {
@@ -108,20 +108,20 @@ TEST(FaultDraw, IsFairAndItsStreamsAreIndependent) {
   }
 }
 
-TEST(MakeRule, HoldsWhatIsExempt_BesideTheFilters) {
+TEST(MakeFilters, HoldsWhatIsExempt_BesideTheFilters) {
   v1::PeerFilter ssh;
   ssh.set_port_first(22);
   ssh.set_port_last(22);
   ssh.set_protocol("tcp");
   const std::vector<v1::PeerFilter> exempt(FAULT_EXEMPT, ssh);
-  const absl::StatusOr<fault_rule> rule = MakeRule({}, exempt);
-  ASSERT_TRUE(rule.ok()) << rule.status();
-  EXPECT_EQ(rule->filter_count, 0U);
-  EXPECT_EQ(rule->exempt_count, FAULT_EXEMPT + 0U);
-  EXPECT_EQ(rule->exempt[0].port_first, 22);
-  EXPECT_EQ(rule->exempt[FAULT_EXEMPT - 1].protocol, 6);
+  const absl::StatusOr<fault_filters> made = MakeFilters({}, exempt);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->filter_count, 0U);
+  EXPECT_EQ(made->exempt_count, FAULT_EXEMPT + 0U);
+  EXPECT_EQ(made->exempt[0].port_first, 22);
+  EXPECT_EQ(made->exempt[FAULT_EXEMPT - 1].protocol, 6);
   const std::vector<v1::PeerFilter> more(FAULT_EXEMPT + 1, ssh);
-  EXPECT_TRUE(absl::IsFailedPrecondition(MakeRule({}, more).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(MakeFilters({}, more).status()));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 //
 // net.loss on this kernel: what is lost is lost for real, exactly as often as it is counted, only
 // for the target, and no longer than the deadline or the owner lives.
+#include <netinet/icmp6.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 
@@ -450,6 +451,35 @@ TEST_P(NetLossOutbound, Udp_SendNeverFailsAndLossIsExact) {
   RestoreAll(*levers);
   EXPECT_EQ(SendNumbered(target, 1000), 0);
   EXPECT_EQ(ReceiveNumbers(receiver.fd).size(), 1000U);
+}
+
+// The queue meets each piece of a large packet, of which only the first tells what it holds; the
+// control group's hook meets the packet before it is cut.
+TEST_P(NetLossOutbound, Filters_MeetEveryFragment) {
+  const int target = Socket(group_.get(), AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+  sockaddr_in6 there{};
+  there.sin6_family = AF_INET6;
+  inet_pton(AF_INET6, "fd77::2", &there.sin6_addr);
+  if (connect(target, reinterpret_cast<sockaddr*>(&there), sizeof(there)) != 0) {
+    GTEST_SKIP() << "this kernel has no IPv6";
+  }
+  // An echo request; the first datagram waits until the neighbour is known.
+  std::vector<char> echo(3000);
+  echo[0] = static_cast<char>(ICMP6_ECHO_REQUEST);
+  ASSERT_EQ(send(target, echo.data(), 100, 0), 100);
+  SleepMs(100);
+  for (const char* protocol : {"icmp", "udp"}) {
+    SCOPED_TRACE(protocol);
+    LossSpec spec = Outbound(1'000'000);
+    spec.peers = {Peer("", 0, 0, protocol)};
+    absl::StatusOr<Levers> levers = Make(spec);
+    ASSERT_EQ(levers.status(), absl::OkStatus());
+    ApplyAll(*levers);
+    EXPECT_EQ(send(target, echo.data(), echo.size(), 0), static_cast<ssize_t>(echo.size()));
+    const int pieces = GetParam().way == OutboundWay::kPlane ? 1 : 3;
+    EXPECT_EQ(DoseOf(*levers, "packets_dropped"), std::string(protocol) == "icmp" ? pieces : 0);
+    RestoreAll(*levers);
+  }
 }
 
 TEST_P(NetLossOutbound, Tcp_RetransmitsWhatWasDropped) {

@@ -76,8 +76,8 @@ class NetTest : public testing::Test {
   }
 
   // A socket that is closed at the end of the test; `group` null = not the target's.
-  int Socket(TestCgroup* group, int domain, int type) {
-    const int fd = TestNetwork::Socket(group, domain, type);
+  int Socket(TestCgroup* group, int domain, int type, int protocol = 0) {
+    const int fd = TestNetwork::Socket(group, domain, type, protocol);
     EXPECT_GE(fd, 0);
     descriptors_.push_back(fd);
     return fd;

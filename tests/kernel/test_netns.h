@@ -75,12 +75,12 @@ class TestNetwork {
 
   // A socket of control group `group` (null: of this process's), made in the namespace in which the
   // thread is: a child enters the group, makes it and passes it back.
-  static int Socket(TestCgroup* group, int domain, int type) {
-    if (group == nullptr) return socket(domain, type | SOCK_CLOEXEC, 0);
+  static int Socket(TestCgroup* group, int domain, int type, int protocol = 0) {
+    if (group == nullptr) return socket(domain, type | SOCK_CLOEXEC, protocol);
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) != 0) return -1;
     const int exit_status = group->Run([&] {
-      const int fd = socket(domain, type | SOCK_CLOEXEC, 0);
+      const int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
       return fd >= 0 && PassDescriptor(pair[1], fd) ? 0 : 1;
     });
     const int fd = exit_status == 0 ? TakeDescriptor(pair[0]) : -1;
