@@ -204,8 +204,15 @@ class LoadedProgram final : public Program {
   }
   ~LoadedProgram() override {
     Detach();
-    // Not before it is over: nothing of that is to be seen in what the fault did.
-    if (spares_ != nullptr && attached_) spares_->Prepare(spec_.name, spec_.filters);
+    if (spares_ == nullptr) return;
+    if (used_) {
+      // Not before the fault is over, of which that would be a part.
+      spares_->Prepare({spec_.name, spec_.filters});
+    } else {
+      // Only planned, as by a dry run: nobody will see anything of it.
+      ForgetGroup();
+      spares_->GiveBack({spec_.name, spec_.filters}, std::move(object_));
+    }
   }
   LoadedProgram(const LoadedProgram&) = delete;
   LoadedProgram& operator=(const LoadedProgram&) = delete;
@@ -214,6 +221,7 @@ class LoadedProgram final : public Program {
 
   absl::Status Attach() override {
     if (link_fd_ >= 0) return absl::OkStatus();
+    used_ = true;
     const int fd =
         spec_.hook.kind == Hook::Kind::kTcxEgress
             ? tcx_->Attach(target_->value, program_fd_)
@@ -228,7 +236,6 @@ class LoadedProgram final : public Program {
           fd, absl::StrCat("attach ", HookName(spec_.hook.kind), " to ", spec_.hook.object));
     }
     link_fd_ = fd;
-    attached_ = true;
     return absl::OkStatus();
   }
 
@@ -260,10 +267,20 @@ class LoadedProgram final : public Program {
     return BpfStatus(result, absl::StrCat("have BPF program ", id_, " go on"));
   }
 
-  absl::Status Keep(const std::string& ledger) override { return KeepLedger(dose_fd_, ledger); }
+  absl::Status Keep(const std::string& ledger) override {
+    used_ = true;
+    return KeepLedger(dose_fd_, ledger);
+  }
   absl::StatusOr<fault_dose> Read() const override { return ReadLedger(dose_fd_); }
 
  private:
+  // A group that is removed would stay in the kernel for as long as the program.
+  void ForgetGroup() {
+    const absl::StatusOr<bpf_map*> group = object_->Map("fault_cgroup");
+    const std::uint32_t key = 0;
+    if (group.ok()) bpf_map_delete_elem(bpf_map__fd(*group), &key);
+  }
+
   LoadedProgram(ProgramSpec spec, std::uint32_t id) : spec_(std::move(spec)), id_(id) {}
 
   const ProgramSpec spec_;
@@ -273,7 +290,8 @@ class LoadedProgram final : public Program {
   std::unique_ptr<BpfObject> object_;
   std::shared_ptr<TcxLinks> tcx_;
   std::shared_ptr<SparePrograms> spares_;
-  bool attached_ = false;
+  // It may have counted, or its counts are known by its id.
+  bool used_ = false;
   int program_fd_ = -1;
   int dose_fd_ = -1;
   int until_fd_ = -1;
@@ -338,7 +356,7 @@ absl::Status KernelPrograms::Check(const std::string& name) {
 absl::StatusOr<std::unique_ptr<Program>> KernelPrograms::Load(const ProgramSpec& spec) {
   absl::StatusOr<std::unique_ptr<HookTarget>> hook = HookTarget::Open(spec.hook, groups_);
   if (!hook.ok()) return hook.status();
-  absl::StatusOr<std::unique_ptr<BpfObject>> object = spares_->Take(spec.name, spec.filters);
+  absl::StatusOr<std::unique_ptr<BpfObject>> object = spares_->Take({spec.name, spec.filters});
   if (*object == nullptr) object = LoadNamed(spec.name, spec.filters);
   if (!object.ok()) return object.status();
   if (absl::Status set = SetRule(**object, spec.rule); !set.ok()) return set;

@@ -3,11 +3,20 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
-#include "absl/time/clock.h"
-
 namespace faultline {
+namespace {
+
+std::int64_t NowNs() { return Clock::System().Now().boottime_ns; }
+
+}  // namespace
+
+bool SparePrograms::Kind::operator==(const Kind& other) const {
+  // It has no padding.
+  return name == other.name && std::memcmp(&filters, &other.filters, sizeof(filters)) == 0;
+}
 
 SparePrograms::~SparePrograms() {
   std::thread thread;
@@ -19,54 +28,78 @@ SparePrograms::~SparePrograms() {
   if (thread.joinable()) thread.join();
 }
 
-std::unique_ptr<BpfObject> SparePrograms::Take(const std::string& name,
-                                               const fault_filters& filters) {
+std::unique_ptr<BpfObject> SparePrograms::Take(const Kind& kind) {
   const absl::MutexLock lock(&mutex_);
-  const auto found = spares_.find(name);
+  const auto found = std::find_if(spares_.begin(), spares_.end(),
+                                  [&kind](const Spare& spare) { return spare.kind == kind; });
   if (found == spares_.end()) return nullptr;
-  if (std::memcmp(&found->second.filters, &filters, sizeof(filters)) != 0) return nullptr;
-  std::unique_ptr<BpfObject> object = std::move(found->second.object);
+  std::unique_ptr<BpfObject> object = std::move(found->object);
   spares_.erase(found);
   return object;
 }
 
-void SparePrograms::Prepare(const std::string& name, const fault_filters& filters) {
+void SparePrograms::Prepare(Kind kind) {
   const absl::MutexLock lock(&mutex_);
-  if (ending_) return;
-  wanted_.push_back({name, filters});
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  if (spares_.size() + wanted_.size() >= kMost || !HasThread()) return;
+  wanted_.push_back(std::move(kind));
+}
+
+void SparePrograms::GiveBack(Kind kind, std::unique_ptr<BpfObject> object) {
+  const absl::MutexLock lock(&mutex_);
+  if (spares_.size() + wanted_.size() >= kMost || !HasThread()) return;
+  Add(std::move(kind), std::move(object));
+}
+
+bool SparePrograms::HasThread() {
+  if (ending_) return false;
+  if (thread_.joinable()) return true;
+  try {
+    thread_ = std::thread([this] { Run(); });
+  } catch (const std::system_error&) {
+    // The service's TasksMax, or the machine's, is used up.
+    return false;
+  }
+  return true;
 }
 
 void SparePrograms::Run() {
   while (true) {
-    Wanted wanted;
+    Kind kind;
     {
       const absl::MutexLock lock(&mutex_);
-      mutex_.AwaitWithDeadline(absl::Condition(this, &SparePrograms::HasWork), NextExpiry());
+      mutex_.AwaitWithTimeout(absl::Condition(this, &SparePrograms::HasWork), Rest());
       if (ending_) return;
       DropExpired();
       if (wanted_.empty()) continue;
-      wanted = std::move(wanted_.front());
+      kind = std::move(wanted_.front());
       wanted_.pop_front();
     }
-    absl::StatusOr<std::unique_ptr<BpfObject>> object = load_(wanted.name, wanted.filters);
+    absl::StatusOr<std::unique_ptr<BpfObject>> object = load_(kind.name, kind.filters);
     if (!object.ok()) continue;
     const absl::MutexLock lock(&mutex_);
-    spares_[wanted.name] = {wanted.filters, *std::move(object), absl::Now() + kept_};
+    Add(std::move(kind), *std::move(object));
   }
 }
 
-absl::Time SparePrograms::NextExpiry() const {
-  absl::Time next = absl::InfiniteFuture();
-  for (const auto& [name, spare] : spares_) next = std::min(next, spare.until);
-  return next;
+void SparePrograms::Add(Kind kind, std::unique_ptr<BpfObject> object) {
+  const auto other = [&kind](const Spare& spare) {
+    return spare.kind.name == kind.name && !(spare.kind == kind);
+  };
+  spares_.erase(std::remove_if(spares_.begin(), spares_.end(), other), spares_.end());
+  spares_.push_back({std::move(kind), std::move(object), NowNs() + kept_ns_});
+}
+
+absl::Duration SparePrograms::Rest() const {
+  if (spares_.empty()) return absl::InfiniteDuration();
+  std::int64_t next_ns = spares_.front().until_ns;
+  for (const Spare& spare : spares_) next_ns = std::min(next_ns, spare.until_ns);
+  return absl::Nanoseconds(std::max<std::int64_t>(0, next_ns - NowNs()));
 }
 
 void SparePrograms::DropExpired() {
-  const absl::Time now = absl::Now();
-  for (auto spare = spares_.begin(); spare != spares_.end();) {
-    spare = spare->second.until <= now ? spares_.erase(spare) : std::next(spare);
-  }
+  const std::int64_t now_ns = NowNs();
+  const auto expired = [now_ns](const Spare& spare) { return spare.until_ns <= now_ns; };
+  spares_.erase(std::remove_if(spares_.begin(), spares_.end(), expired), spares_.end());
 }
 
 }  // namespace faultline

@@ -53,6 +53,8 @@ struct Kind {
   // Of another one of the kind.
   int after_ms = kBetweenMs;
   double seconds = 0.1;
+  // Of each fault other ones, so that it has to load its program like the first of a series.
+  bool own_peers = false;
 };
 
 const std::vector<Kind>& Kinds() {
@@ -72,21 +74,34 @@ const std::vector<Kind>& Kinds() {
        "io.limit",
        {{"read", "4MiB"}, {"device", TestFile::DiskOf("/var/tmp")}},
        "of the disk that holds /var/tmp."},
-      {"net.loss inbound", "net.loss", {{"loss", "50%"}, {"direction", "in"}}, ""},
+      {"net.loss inbound",
+       "net.loss",
+       {{"loss", "50%"}, {"direction", "in"}},
+       "one of a series: its program was loaded ahead."},
       {"net.loss outbound, target silent",
        "net.loss",
        {{"loss", "50%"}, {"direction", "out"}, {"device", TestNetwork::kHereDevice}},
-       "on a device with a plane."},
+       "on a device with a plane; one of a series."},
       {"net.loss outbound, target sends",
        "net.loss",
        {{"loss", "50%"}, {"direction", "out"}, {"device", TestNetwork::kHereDevice}},
        "1,000 datagrams a second.",
        kStartMs,
        true},
+      {"net.loss outbound, first of a series",
+       "net.loss",
+       {{"loss", "50%"}, {"direction", "out"}, {"device", TestNetwork::kHereDevice}},
+       "with other peers than the one before, so that its program could not be loaded ahead; the "
+       "target is silent.",
+       kStartMs,
+       false,
+       kBetweenMs,
+       0.1,
+       true},
       {"net.rate",
        "net.rate",
        {{"rate", "10mbit"}, {"device", TestNetwork::kHereDevice}},
-       "over a veth pair."},
+       "over a veth pair; one of a series."},
       {"net.rate, target sends",
        "net.rate",
        {{"rate", "10mbit"}, {"device", TestNetwork::kHereDevice}},
@@ -164,6 +179,7 @@ class Starts {
     v1::FaultSpec& spec = *request.mutable_spec();
     spec = site_->Spec(kind.type, kind.seconds);
     for (const auto& [name, value] : kind.parameters) (*spec.mutable_parameters())[name] = value;
+    if (kind.own_peers) spec.add_peers()->set_port_first(++port_);
     witness::SleepForMs(kind.after_ms);
     if (absl::Status status = Commit(times); !status.ok()) return status;
     const std::int64_t called = Clock::System().Now().boottime_ns;
@@ -194,6 +210,7 @@ class Starts {
   Journal* const journal_;
   Changes changes_;
   v1::FaultState last_;
+  std::uint32_t port_ = 1024;
 };
 
 void AddTimes(const Kind& kind, const Times& times, Figures* figures) {

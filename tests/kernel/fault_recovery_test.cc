@@ -96,7 +96,7 @@ class Recovery : public NetFaultTest {
     for (int i = 0; i < kKills; ++i) {
       SCOPED_TRACE(absl::StrCat(type, " kill ", i));
       const v1::FaultSpec spec = Any(type, absl::StrCat("k", i));
-      const std::int64_t latest_ns = i % 4 == 3   ? std::max(200 * kNsPerMs, 4 * start_ns)
+      const std::int64_t latest_ns = i % 4 == 3   ? std::max(200 * kNsPerMs, 8 * start_ns)
                                      : i % 4 == 1 ? std::max(40 * kNsPerMs, 2 * start_ns)
                                                   : std::max(8 * kNsPerMs, start_ns);
       const auto delay = std::chrono::microseconds(random() % (latest_ns / 1000));

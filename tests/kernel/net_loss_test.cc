@@ -183,14 +183,13 @@ TEST_F(NetLoss, Filters_ChooseThePackets) {
 }
 
 TEST_F(NetLoss, Filters_ReadIpv6) {
+  if (!TestNetwork::HasIpv6()) GTEST_SKIP() << "this kernel has no IPv6";
   const int receiver = Socket(group_.get(), AF_INET6, SOCK_DGRAM);
   sockaddr_in6 here{};
   here.sin6_family = AF_INET6;
   inet_pton(AF_INET6, "fd77::1", &here.sin6_addr);
   socklen_t size = sizeof(here);
-  if (bind(receiver, reinterpret_cast<sockaddr*>(&here), size) != 0) {
-    GTEST_SKIP() << "this kernel has no IPv6";
-  }
+  ASSERT_EQ(bind(receiver, reinterpret_cast<sockaddr*>(&here), size), 0);
   getsockname(receiver, reinterpret_cast<sockaddr*>(&here), &size);
   int sender = -1;
   network_->InThere([&] {
@@ -453,21 +452,30 @@ TEST_P(NetLossOutbound, Udp_SendNeverFailsAndLossIsExact) {
   EXPECT_EQ(ReceiveNumbers(receiver.fd).size(), 1000U);
 }
 
+bool AnsweredEcho(int fd) {
+  const timeval patience{.tv_sec = 5, .tv_usec = 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  unsigned char type = 0;
+  while (recv(fd, &type, sizeof(type), MSG_TRUNC) > 0) {
+    if (type == ICMP6_ECHO_REPLY) return true;
+  }
+  return false;
+}
+
 // The queue meets each piece of a large packet, of which only the first tells what it holds; the
 // control group's hook meets the packet before it is cut.
 TEST_P(NetLossOutbound, Filters_MeetEveryFragment) {
+  if (!TestNetwork::HasIpv6()) GTEST_SKIP() << "this kernel has no IPv6";
   const int target = Socket(group_.get(), AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
   sockaddr_in6 there{};
   there.sin6_family = AF_INET6;
   inet_pton(AF_INET6, "fd77::2", &there.sin6_addr);
-  if (connect(target, reinterpret_cast<sockaddr*>(&there), sizeof(there)) != 0) {
-    GTEST_SKIP() << "this kernel has no IPv6";
-  }
-  // An echo request; the first datagram waits until the neighbour is known.
+  ASSERT_EQ(connect(target, reinterpret_cast<sockaddr*>(&there), sizeof(there)), 0);
   std::vector<char> echo(3000);
   echo[0] = static_cast<char>(ICMP6_ECHO_REQUEST);
   ASSERT_EQ(send(target, echo.data(), 100, 0), 100);
-  SleepMs(100);
+  // What is sent before the neighbour is known waits for that.
+  ASSERT_TRUE(AnsweredEcho(target));
   for (const char* protocol : {"icmp", "udp"}) {
     SCOPED_TRACE(protocol);
     LossSpec spec = Outbound(1'000'000);

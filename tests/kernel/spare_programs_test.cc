@@ -14,6 +14,7 @@
 #include "bpf/fault_loss.skel.h"
 #include "injector/host/link.h"
 #include "injector/host/net_levers.h"
+#include "injector/host/net_rule.h"
 #include "tests/kernel/net_test.h"
 
 namespace faultline {
@@ -31,12 +32,23 @@ std::optional<bpf_prog_info> InfoOf(std::uint32_t id) {
   return info;
 }
 
-fault_filters OfPort(std::uint16_t port) {
-  fault_filters filters{};
-  filters.filter_count = 1;
-  filters.filters[0].port_first = port;
-  filters.filters[0].port_last = port;
-  return filters;
+SparePrograms::Kind OfPort(std::uint16_t port, const char* name = "loss_in") {
+  SparePrograms::Kind kind;
+  kind.name = name;
+  kind.filters.filter_count = 1;
+  kind.filters.filters[0].port_first = port;
+  kind.filters.filters[0].port_last = port;
+  return kind;
+}
+
+// Whether `true_now` is so within a while.
+template <typename Check>
+bool Eventually(const Check& true_now) {
+  for (int i = 0; i < 500; ++i) {
+    if (true_now()) return true;
+    SleepMs(10);
+  }
+  return false;
 }
 
 class Spares : public ::testing::Test {
@@ -47,8 +59,9 @@ class Spares : public ::testing::Test {
 
   SparePrograms::Load Loader() {
     return [this](const std::string& name, const fault_filters& filters) {
+      absl::StatusOr<std::unique_ptr<BpfObject>> object = LoadLoss(name, filters);
       ++loads_;
-      return LoadLoss(name, filters);
+      return object;
     };
   }
   absl::StatusOr<std::unique_ptr<BpfObject>> LoadLoss(const std::string& name,
@@ -71,12 +84,8 @@ class Spares : public ::testing::Test {
     return object;
   }
 
-  // Waits until the thread has loaded that many.
-  void AwaitLoads(int count) {
-    for (int i = 0; i < 500 && loads_ < count; ++i) SleepMs(10);
-    ASSERT_EQ(loads_, count);
-    // It counts before it loads.
-    SleepMs(100);
+  bool AwaitLoads(int count) {
+    return Eventually([&] { return loads_ == count; });
   }
 
   std::atomic<int> loads_ = 0;
@@ -86,97 +95,163 @@ class Spares : public ::testing::Test {
 
 TEST_F(Spares, AreTakenOnce_ByWhoWantsJustThat) {
   SparePrograms spares(Loader());
-  EXPECT_EQ(spares.Take("loss_in", OfPort(80)), nullptr);
-  spares.Prepare("loss_in", OfPort(80));
-  AwaitLoads(1);
-  EXPECT_EQ(spares.Take("loss_in", OfPort(81)), nullptr);
-  EXPECT_EQ(spares.Take("loss_out", OfPort(80)), nullptr);
-  const std::unique_ptr<BpfObject> spare = spares.Take("loss_in", OfPort(80));
-  ASSERT_NE(spare, nullptr);
+  EXPECT_EQ(spares.Take(OfPort(80)), nullptr);
+  spares.Prepare(OfPort(80));
+  std::unique_ptr<BpfObject> spare;
+  EXPECT_TRUE(Eventually([&] {
+    EXPECT_EQ(spares.Take(OfPort(81)), nullptr);
+    EXPECT_EQ(spares.Take(OfPort(80, "loss_out")), nullptr);
+    spare = spares.Take(OfPort(80));
+    return spare != nullptr;
+  }));
   EXPECT_TRUE(InfoOf(id_).has_value());
-  EXPECT_EQ(spares.Take("loss_in", OfPort(80)), nullptr);
+  EXPECT_EQ(spares.Take(OfPort(80)), nullptr);
+  // As after a dry run.
+  spares.GiveBack(OfPort(80), std::move(spare));
+  EXPECT_EQ(spares.Take(OfPort(81)), nullptr);
+  EXPECT_NE(spares.Take(OfPort(80)), nullptr);
+  EXPECT_EQ(loads_, 1);
 }
 
-// One of each name: the kernel has no other any more.
-TEST_F(Spares, ALaterOneTakesThePlaceOfTheFirst) {
+TEST_F(Spares, ThoseWithOtherFiltersMakeRoom) {
   SparePrograms spares(Loader());
-  spares.Prepare("loss_in", OfPort(80));
-  AwaitLoads(1);
-  const std::uint32_t first = id_;
-  spares.Prepare("loss_in", OfPort(81));
-  AwaitLoads(2);
-  EXPECT_FALSE(InfoOf(first).has_value());
-  EXPECT_EQ(spares.Take("loss_in", OfPort(80)), nullptr);
-  EXPECT_NE(spares.Take("loss_in", OfPort(81)), nullptr);
+  spares.Prepare(OfPort(80));
+  spares.Prepare(OfPort(80));
+  ASSERT_TRUE(AwaitLoads(2));
+  const std::uint32_t second = id_;
+  spares.Prepare(OfPort(81));
+  std::unique_ptr<BpfObject> spare;
+  EXPECT_TRUE(Eventually([&] { return (spare = spares.Take(OfPort(81))) != nullptr; }));
+  EXPECT_EQ(spares.Take(OfPort(80)), nullptr);
+  EXPECT_TRUE(Eventually([&] { return !InfoOf(second).has_value(); }));
+}
+
+TEST_F(Spares, AreNoMoreThanSoMany) {
+  SparePrograms spares(Loader());
+  for (size_t i = 0; i < 3 * SparePrograms::kMost; ++i) spares.Prepare(OfPort(80));
+  ASSERT_TRUE(AwaitLoads(SparePrograms::kMost));
+  size_t count = 0;
+  EXPECT_TRUE(Eventually([&] {
+    if (spares.Take(OfPort(80)) != nullptr) ++count;
+    return count == SparePrograms::kMost;
+  }));
+  EXPECT_EQ(spares.Take(OfPort(80)), nullptr);
+  EXPECT_EQ(loads_, static_cast<int>(SparePrograms::kMost));
 }
 
 TEST_F(Spares, LeaveTheKernelAfterAWhile_AndWithTheirOwner) {
   std::uint32_t last = 0;
   {
-    SparePrograms spares(Loader(), absl::Seconds(1));
-    spares.Prepare("loss_in", OfPort(80));
-    AwaitLoads(1);
-    EXPECT_TRUE(InfoOf(id_).has_value());
-    for (int i = 0; i < 50 && InfoOf(id_).has_value(); ++i) SleepMs(100);
-    EXPECT_FALSE(InfoOf(id_).has_value());
-    EXPECT_EQ(spares.Take("loss_in", OfPort(80)), nullptr);
-    spares.Prepare("loss_in", OfPort(80));
-    AwaitLoads(2);
+    SparePrograms spares(Loader(), kNsPerSecond / 2);
+    spares.Prepare(OfPort(80));
+    ASSERT_TRUE(AwaitLoads(1));
+    const std::uint32_t first = id_;
+    EXPECT_TRUE(Eventually([&] { return !InfoOf(first).has_value(); }));
+    EXPECT_EQ(spares.Take(OfPort(80)), nullptr);
+  }
+  {
+    SparePrograms spares(Loader());
+    spares.Prepare(OfPort(80));
+    ASSERT_TRUE(AwaitLoads(2));
     last = id_;
     EXPECT_TRUE(InfoOf(last).has_value());
   }
-  EXPECT_FALSE(InfoOf(last).has_value());
+  EXPECT_TRUE(Eventually([&] { return !InfoOf(last).has_value(); }));
 }
 
 TEST_F(Spares, OneThatCannotBeLoaded_IsNone) {
   SparePrograms spares(Loader());
-  spares.Prepare("nonsense", OfPort(80));
-  spares.Prepare("loss_in", OfPort(80));
-  AwaitLoads(2);
-  EXPECT_EQ(spares.Take("nonsense", OfPort(80)), nullptr);
-  EXPECT_NE(spares.Take("loss_in", OfPort(80)), nullptr);
+  spares.Prepare(OfPort(80, "nonsense"));
+  spares.Prepare(OfPort(80));
+  EXPECT_TRUE(Eventually([&] { return spares.Take(OfPort(80)) != nullptr; }));
+  EXPECT_EQ(spares.Take(OfPort(80, "nonsense")), nullptr);
 }
 
 // The second fault of a series: its program was in the kernel before it was asked for, and does
 // what the second one asks, with its own deadline, draws and counts.
-class SeriesOfLosses : public NetTest {
+class Series : public NetTest {
  protected:
-  LossSpec Loss(std::uint32_t ppm) const {
-    LossSpec spec;
-    spec.fault_id = "test";
-    spec.cgroup = group_->path();
-    spec.inbound = true;
-    spec.loss_ppm = ppm;
-    spec.seed = ppm;
-    spec.deadline_ns = BootNs() + 60 * kNsPerSecond;
-    return spec;
+  // The program that the kernel runs on `hook`, and that it takes a second time.
+  struct Run {
+    bool ahead = false;
+    std::uint32_t id = 0;
+  };
+  Run RunOnce(const ProgramSpec& spec) {
+    Run run;
+    const std::int64_t asked_ns = BootNs();
+    const auto program = Net().programs->Load(spec);
+    EXPECT_TRUE(program.ok()) << program.status();
+    if (!program.ok()) return run;
+    EXPECT_EQ((*program)->Attach(), absl::OkStatus());
+    run.id = (*program)->id();
+    const std::optional<bpf_prog_info> info = InfoOf(run.id);
+    EXPECT_TRUE(info.has_value());
+    run.ahead = info.has_value() && static_cast<std::int64_t>(info->load_time) < asked_ns;
+    return run;
   }
 };
 
-TEST_F(SeriesOfLosses, TheSecondIsLoadedAhead_AndHasItsOwnRule) {
+TEST_F(Series, OfEachProgram_TheSecondIsLoadedAhead) {
+  const absl::Status tcx = Net().programs->HoldTcx(TestNetwork::kHereDevice);
+  EXPECT_TRUE(tcx.ok() || absl::IsUnimplemented(tcx)) << tcx;
+  for (const char* name : {"loss_in", "loss_out", "loss_mark", "steer"}) {
+    SCOPED_TRACE(name);
+    const bool out = std::string(name) == "loss_out";
+    if (out && !tcx.ok()) continue;
+    ProgramSpec spec;
+    spec.name = name;
+    spec.hook = {out                              ? Hook::Kind::kTcxEgress
+                 : std::string(name) == "loss_in" ? Hook::Kind::kCgroupIngress
+                                                  : Hook::Kind::kCgroupEgress,
+                 out ? TestNetwork::kHereDevice : group_->path(), "", ""};
+    if (out) spec.cgroup = group_->path();
+    const Run first = RunOnce(spec);
+    EXPECT_FALSE(first.ahead);
+    Run second;
+    EXPECT_TRUE(Eventually([&] {
+      second = RunOnce(spec);
+      return second.ahead;
+    }));
+    EXPECT_NE(second.id, first.id) << "one that counted is not used again";
+    // A dry run in between takes nothing away.
+    EXPECT_TRUE(Eventually([&] {
+      { EXPECT_TRUE(Net().programs->Load(spec).ok()); }
+      return RunOnce(spec).ahead;
+    }));
+    // Other packets, another program.
+    spec.filters.exempt_count = 1;
+    EXPECT_FALSE(RunOnce(spec).ahead);
+  }
+}
+
+TEST_F(Series, EachHasItsOwnRule) {
   const Receiver target = UdpReceiver(group_.get(), false);
   const int sender = UdpSender(nullptr, true, TestNetwork::kHere, target.port);
-  const Hook hook{Hook::Kind::kCgroupIngress, group_->path(), "", ""};
-  int series = 0;
-  for (const std::uint32_t ppm : {1'000'000U, 0U, 1'000'000U}) {
-    SCOPED_TRACE(ppm);
-    const std::int64_t asked_ns = BootNs();
-    absl::StatusOr<Levers> levers = MakeLoss(Net(), Loss(ppm));
+  LossSpec spec;
+  spec.fault_id = "test";
+  spec.cgroup = group_->path();
+  spec.inbound = true;
+  constexpr std::uint32_t kCount = 200;
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    SCOPED_TRACE(seed);
+    // Of every other one the deadline is over when it begins to lose.
+    const bool over = seed % 2 == 0;
+    spec.seed = seed;
+    spec.loss_ppm = 150'000 * static_cast<std::uint32_t>(seed);
+    spec.deadline_ns = over ? BootNs() - 1 : BootNs() + 60 * kNsPerSecond;
+    absl::StatusOr<Levers> levers = MakeLoss(Net(), spec);
     ASSERT_EQ(levers.status(), absl::OkStatus());
     ApplyAll(*levers);
-    const std::vector<std::uint32_t> ids = Net().programs->Attached(hook).value();
-    ASSERT_EQ(ids.size(), 1U);
-    const std::optional<bpf_prog_info> info = InfoOf(ids[0]);
-    ASSERT_TRUE(info.has_value());
-    const bool ahead = static_cast<std::int64_t>(info->load_time) < asked_ns;
-    EXPECT_EQ(ahead, series > 0);
-    EXPECT_EQ(SendNumbered(sender, 10), 0);
-    EXPECT_EQ(ReceiveNumbers(target.fd, 20).size(), ppm == 0 ? 10U : 0U);
-    EXPECT_EQ(DoseOf(*levers, "packets_dropped"), ppm == 0 ? 0 : 10);
+    EXPECT_EQ(SendNumbered(sender, kCount), 0);
+    std::int64_t drawn = 0;
+    for (std::uint32_t n = 0; n < kCount; ++n) {
+      drawn += !over && fault_draw(StreamSeed(seed, 0), n) < spec.loss_ppm ? 1 : 0;
+    }
+    EXPECT_EQ(ReceiveNumbers(target.fd, 50).size(), static_cast<size_t>(kCount - drawn));
+    EXPECT_EQ(DoseOf(*levers, "packets_dropped"), drawn);
     RestoreAll(*levers);
     levers->clear();
-    ++series;
-    SleepMs(300);
+    SleepMs(100);
   }
 }
 

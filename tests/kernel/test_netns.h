@@ -24,12 +24,14 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <sstream>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "tests/kernel/test_cgroup.h"
@@ -87,6 +89,13 @@ class TestNetwork {
     close(pair[0]);
     close(pair[1]);
     return fd;
+  }
+
+  // Whether the thread's end of the pair has its IPv6 address: a kernel may be without.
+  static bool HasIpv6() {
+    std::ifstream file("/proc/thread-self/net/if_inet6");
+    const std::string all((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    return absl::StrContains(all, kHereDevice);
   }
 
   static sockaddr_in Address(const char* ip, std::uint16_t port) {
