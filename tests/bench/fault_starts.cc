@@ -134,8 +134,8 @@ double Ms(std::int64_t ns) { return static_cast<double>(ns) / static_cast<double
 struct Times {
   std::vector<double> acked;
   std::vector<double> undone;
-  // Of a journal of our own on the same disk, before each Start: the commit of what the fault
-  // before had become.
+  // Of a journal of our own on the same disk, before each Start: the commit of a row like the one
+  // that it writes before it changes anything.
   std::vector<double> commit;
 };
 
@@ -200,10 +200,16 @@ class Starts {
  private:
   absl::Status Commit(Times* times) {
     if (last_.spec().id().empty()) return absl::OkStatus();
+    v1::FaultState journaled = last_;
+    journaled.set_phase(v1::PHASE_JOURNALED);
+    journaled.clear_dose();
+    journaled.clear_edges();
+    *journaled.mutable_edges()->mutable_commanded() = last_.edges().commanded();
     const std::int64_t begin_ns = Clock::System().Now().boottime_ns;
-    absl::Status saved = journal_->Save(last_);
+    absl::Status saved = journal_->Save(journaled);
     times->commit.push_back(Ms(Clock::System().Now().boottime_ns - begin_ns));
-    return saved;
+    // It has ended by now, as the rows before the one that a Start writes.
+    return saved.ok() ? journal_->Save(last_) : saved;
   }
 
   TrialSite* const site_;
