@@ -40,8 +40,7 @@ struct fault_filter {
 	__u8 pad[2];
 };
 
-/* Which packets one program meets: fixed while it is loaded, so that the verifier drops the rest.
- */
+/* Which packets one program meets: constants of it, so that the verifier drops the rest. */
 struct fault_filters {
 	__u32 filter_count;
 	__u32 exempt_count;
@@ -62,6 +61,7 @@ struct fault_rule {
 	__u32 ifindex;	/* steering: only packets that leave by this device */
 	__u32 pad;
 };
+
 /* What one program did, per CPU; first is a minimum and last a maximum over them, 0 = none. */
 struct fault_dose {
 	__u64 hit_packets; /* a GSO buffer counts as its segments */
