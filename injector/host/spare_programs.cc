@@ -40,13 +40,13 @@ std::unique_ptr<BpfObject> SparePrograms::Take(const Kind& kind) {
 
 void SparePrograms::Prepare(Kind kind) {
   const absl::MutexLock lock(&mutex_);
-  if (spares_.size() + wanted_.size() >= kMost || !HasThread()) return;
+  if (IsFull() || !HasThread()) return;
   wanted_.push_back(std::move(kind));
 }
 
 void SparePrograms::GiveBack(Kind kind, std::unique_ptr<BpfObject> object) {
   const absl::MutexLock lock(&mutex_);
-  if (spares_.size() + wanted_.size() >= kMost || !HasThread()) return;
+  if (IsFull() || !HasThread()) return;
   Add(std::move(kind), std::move(object));
 }
 
@@ -73,11 +73,12 @@ void SparePrograms::Run() {
       if (wanted_.empty()) continue;
       kind = std::move(wanted_.front());
       wanted_.pop_front();
+      loading_ = true;
     }
     absl::StatusOr<std::unique_ptr<BpfObject>> object = load_(kind.name, kind.filters);
-    if (!object.ok()) continue;
     const absl::MutexLock lock(&mutex_);
-    Add(std::move(kind), *std::move(object));
+    loading_ = false;
+    if (object.ok()) Add(std::move(kind), *std::move(object));
   }
 }
 

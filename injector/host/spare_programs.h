@@ -66,6 +66,9 @@ class SparePrograms {
   absl::Duration Rest() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void DropExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Add(Kind kind, std::unique_ptr<BpfObject> object) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsFull() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return spares_.size() + wanted_.size() + (loading_ ? 1 : 0) >= kMost;
+  }
   // False: there can be no thread now, so there are no spares either.
   bool HasThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -74,6 +77,8 @@ class SparePrograms {
   absl::Mutex mutex_;
   std::vector<Spare> spares_ ABSL_GUARDED_BY(mutex_);
   std::deque<Kind> wanted_ ABSL_GUARDED_BY(mutex_);
+  // One that is neither wanted any more nor a spare yet.
+  bool loading_ ABSL_GUARDED_BY(mutex_) = false;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
   // From the first spare on.
   std::thread thread_ ABSL_GUARDED_BY(mutex_);
