@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/bpf_object.h"
 
+#include <bpf/bpf.h>
 #include <bpf/btf.h>
 
 #include <cerrno>
@@ -63,33 +64,65 @@ absl::StatusOr<std::unique_ptr<BpfObject>> BpfObject::Open(const std::string& na
   return std::unique_ptr<BpfObject>(new BpfObject(name, object));
 }
 
-absl::Status BpfObject::SetGlobalBytes(absl::string_view name, const void* value, size_t size) {
+absl::StatusOr<BpfObject::Place> BpfObject::PlaceOf(absl::string_view section,
+                                                    absl::string_view name, size_t size) const {
   const btf* types = bpf_object__btf(object_.get());
-  const int section = btf__find_by_name_kind(types, ".rodata", BTF_KIND_DATASEC);
-  bpf_map* map = nullptr;
+  const int id = btf__find_by_name_kind(types, std::string(section).c_str(), BTF_KIND_DATASEC);
+  Place place;
   bpf_map* candidate = nullptr;
   bpf_object__for_each_map(candidate, object_.get()) {
-    if (absl::EndsWith(bpf_map__name(candidate), ".rodata")) map = candidate;
+    if (absl::EndsWith(bpf_map__name(candidate), section)) place.map = candidate;
   }
-  if (section < 0 || map == nullptr) {
-    return absl::NotFoundError(absl::StrCat("BPF object ", name_, " has no settings"));
+  if (id < 0 || place.map == nullptr) {
+    return absl::NotFoundError(absl::StrCat("BPF object ", name_, " has no ", section));
   }
-  size_t space = 0;
-  // libbpf's accessor is const-incorrect about memory that it hands out to be written.
-  auto* memory = static_cast<char*>(const_cast<void*>(bpf_map__initial_value(map, &space)));
-  const btf_type* datasec = btf__type_by_id(types, static_cast<__u32>(section));
+  const btf_type* datasec = btf__type_by_id(types, static_cast<__u32>(id));
   const btf_var_secinfo* variable = btf_var_secinfos(datasec);
   for (int i = 0; i < btf_vlen(datasec); ++i, ++variable) {
     const btf_type* type = btf__type_by_id(types, variable->type);
     if (name != btf__name_by_offset(types, type->name_off)) continue;
-    if (variable->size != size || variable->offset + size > space) {
-      return absl::InternalError(
-          absl::StrCat("setting ", name, " of BPF object ", name_, " has another size"));
+    place.offset = variable->offset;
+    if (variable->size == size && place.offset + size <= bpf_map__value_size(place.map)) {
+      return place;
     }
-    std::memcpy(memory + variable->offset, value, size);
-    return absl::OkStatus();
+    return absl::InternalError(
+        absl::StrCat(name, " in ", section, " of BPF object ", name_, " has another size"));
   }
-  return absl::NotFoundError(absl::StrCat("BPF object ", name_, " has no setting ", name));
+  return absl::NotFoundError(absl::StrCat("BPF object ", name_, " has no ", name, " in ", section));
+}
+
+absl::Status BpfObject::SetGlobalBytes(absl::string_view name, const void* value, size_t size) {
+  const absl::StatusOr<Place> place = PlaceOf(".rodata", name, size);
+  if (!place.ok()) return place.status();
+  size_t space = 0;
+  // libbpf's accessor is const-incorrect about memory that it hands out to be written.
+  auto* memory = static_cast<char*>(const_cast<void*>(bpf_map__initial_value(place->map, &space)));
+  std::memcpy(memory + place->offset, value, size);
+  return absl::OkStatus();
+}
+
+// By the map's element: libbpf maps the memory of a section for skeletons alone.
+absl::Status BpfObject::SetVariableBytes(absl::string_view name, const void* value, size_t size) {
+  const absl::StatusOr<Place> place = PlaceOf(".bss", name, size);
+  if (!place.ok()) return place.status();
+  const __u32 key = 0;
+  const int fd = bpf_map__fd(place->map);
+  std::vector<char> all(bpf_map__value_size(place->map));
+  int result = bpf_map_lookup_elem(fd, &key, all.data());
+  if (result == 0) {
+    std::memcpy(all.data() + place->offset, value, size);
+    result = bpf_map_update_elem(fd, &key, all.data(), BPF_ANY);
+  }
+  if (result == 0) return absl::OkStatus();
+  return BpfStatus(result, absl::StrCat("set ", name, " of BPF object ", name_));
+}
+
+absl::Status BpfObject::LoadOnly(const std::string& name) {
+  bpf_program* each = nullptr;
+  bpf_object__for_each_program(each, object_.get()) {
+    bpf_program__set_autoload(each, name == bpf_program__name(each));
+  }
+  return Program(name).status();
 }
 
 absl::Status BpfObject::Load() {

@@ -33,6 +33,14 @@ class BpfObject {
   absl::Status SetGlobal(absl::string_view name, const T& value) {
     return SetGlobalBytes(name, &value, sizeof(value));
   }
+  // After Load, while no program of it runs: sets the variable `name`, which is 0 at first.
+  template <typename T>
+  absl::Status SetVariable(absl::string_view name, const T& value) {
+    return SetVariableBytes(name, &value, sizeof(value));
+  }
+
+  // Before Load: of the programs only `name` is to be loaded. NotFound: there is none.
+  absl::Status LoadOnly(const std::string& name);
 
   // Loads what is switched on. On failure the message ends with the verifier's last words.
   absl::Status Load();
@@ -61,6 +69,15 @@ class BpfObject {
 
   BpfObject(std::string name, bpf_object* object) : name_(std::move(name)), object_(object) {}
   absl::Status SetGlobalBytes(absl::string_view name, const void* value, size_t size);
+  absl::Status SetVariableBytes(absl::string_view name, const void* value, size_t size);
+
+  // Where in the value of its only element a section's map has a variable.
+  struct Place {
+    bpf_map* map = nullptr;
+    size_t offset = 0;
+  };
+  absl::StatusOr<Place> PlaceOf(absl::string_view section, absl::string_view name,
+                                size_t size) const;
 
   std::string name_;
   std::unique_ptr<bpf_object, ObjectCloser> object_;

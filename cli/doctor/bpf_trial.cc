@@ -76,10 +76,7 @@ absl::StatusOr<std::unique_ptr<BpfObject>> Load(const std::string& name) {
   absl::StatusOr<std::unique_ptr<BpfObject>> object =
       BpfObject::Open("attach_check", SkeletonBytes<attach_check_bpf>());
   if (!object.ok()) return object;
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, (*object)->get()) {
-    bpf_program__set_autoload(program, name == bpf_program__name(program));
-  }
+  if (absl::Status only = (*object)->LoadOnly(name); !only.ok()) return only;
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, (*object)->get()) {
     const bpf_map_type type = bpf_map__type(map);

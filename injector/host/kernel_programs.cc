@@ -12,12 +12,10 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <fstream>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/bpf_object.h"
 #include "base/cgroup_tree.h"
@@ -102,11 +100,8 @@ absl::StatusOr<std::unique_ptr<BpfObject>> Load(const std::string& name, const s
   absl::StatusOr<std::unique_ptr<BpfObject>> object =
       BpfObject::Open(name, SkeletonBytes<Skeleton>());
   if (!object.ok()) return object;
-  bpf_program* each = nullptr;
-  bpf_object__for_each_program(each, (*object)->get()) {
-    bpf_program__set_autoload(each, program == bpf_program__name(each));
-  }
-  absl::Status status = (*object)->SetGlobal("filters", filters);
+  absl::Status status = (*object)->LoadOnly(program);
+  if (status.ok()) status = (*object)->SetGlobal("filters", filters);
   if (status.ok()) status = (*object)->Load();
   if (!status.ok()) return status;
   return object;
@@ -139,29 +134,13 @@ absl::StatusOr<std::unique_ptr<BpfObject>> LoadNamed(const std::string& name,
   return Load<fault_loss_bpf>("fault_loss", name, filters);
 }
 
-// Into the only variable of a loaded object, which nobody runs yet.
-absl::Status SetRule(const BpfObject& object, const fault_rule& rule) {
-  const std::uint32_t key = 0;
-  bpf_map* map = nullptr;
-  bpf_object__for_each_map(map, object.get()) {
-    if (!absl::EndsWith(bpf_map__name(map), ".bss")) continue;
-    if (bpf_map__value_size(map) != sizeof(rule)) break;
-    const int result = bpf_map_update_elem(bpf_map__fd(map), &key, &rule, BPF_ANY);
-    return result == 0 ? absl::OkStatus() : BpfStatus(result, "tell the program its rule");
-  }
-  return absl::InternalError(
-      absl::StrCat("BPF object ", object.name(), " has no room for just the rule"));
-}
-
 absl::StatusOr<std::unique_ptr<BpfObject>> LoadSink() {
   absl::StatusOr<std::unique_ptr<BpfObject>> object =
       BpfObject::Open("fault_steer", SkeletonBytes<fault_steer_bpf>());
   if (!object.ok()) return object;
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, (*object)->get()) {
-    bpf_program__set_autoload(program, std::strcmp(bpf_program__name(program), "plane_sink") == 0);
-  }
-  if (absl::Status status = (*object)->Load(); !status.ok()) return status;
+  absl::Status status = (*object)->LoadOnly("plane_sink");
+  if (status.ok()) status = (*object)->Load();
+  if (!status.ok()) return status;
   return object;
 }
 
@@ -359,7 +338,7 @@ absl::StatusOr<std::unique_ptr<Program>> KernelPrograms::Load(const ProgramSpec&
   absl::StatusOr<std::unique_ptr<BpfObject>> object = spares_->Take({spec.name, spec.filters});
   if (*object == nullptr) object = LoadNamed(spec.name, spec.filters);
   if (!object.ok()) return object.status();
-  if (absl::Status set = SetRule(**object, spec.rule); !set.ok()) return set;
+  if (absl::Status set = (*object)->SetVariable("rule", spec.rule); !set.ok()) return set;
   if (!spec.cgroup.empty()) {
     absl::StatusOr<bpf_map*> target = (*object)->Map("fault_cgroup");
     if (!target.ok()) return target.status();

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -47,10 +46,7 @@ absl::Status TcxLinks::LoadIdle() {
   absl::StatusOr<std::unique_ptr<BpfObject>> object =
       BpfObject::Open("fault_steer", SkeletonBytes<fault_steer_bpf>());
   if (!object.ok()) return object.status();
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, (*object)->get()) {
-    bpf_program__set_autoload(program, std::strcmp(bpf_program__name(program), "plane_noop") == 0);
-  }
+  if (absl::Status only = (*object)->LoadOnly("plane_noop"); !only.ok()) return only;
   if (absl::Status status = (*object)->Load(); !status.ok()) return status;
   absl::StatusOr<bpf_program*> idle = (*object)->Program("plane_noop");
   if (!idle.ok()) return idle.status();

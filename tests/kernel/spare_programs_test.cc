@@ -69,18 +69,15 @@ class Spares : public ::testing::Test {
     absl::StatusOr<std::unique_ptr<BpfObject>> object =
         BpfObject::Open("fault_loss", SkeletonBytes<fault_loss_bpf>());
     if (!object.ok()) return object;
-    bpf_program* each = nullptr;
-    bpf_object__for_each_program(each, (*object)->get()) {
-      bpf_program__set_autoload(each, name == bpf_program__name(each));
-    }
-    absl::StatusOr<bpf_program*> program = (*object)->Program(name);
-    if (!program.ok()) return program.status();
-    absl::Status status = (*object)->SetGlobal("filters", filters);
+    absl::Status status = (*object)->LoadOnly(name);
+    if (status.ok()) status = (*object)->SetGlobal("filters", filters);
     if (status.ok()) status = (*object)->Load();
     if (!status.ok()) return status;
     bpf_prog_info info{};
     std::uint32_t size = sizeof(info);
-    if (bpf_obj_get_info_by_fd(bpf_program__fd(*program), &info, &size) == 0) id_ = info.id;
+    if (bpf_obj_get_info_by_fd(bpf_program__fd((*object)->Program(name).value()), &info, &size) ==
+        0)
+      id_ = info.id;
     return object;
   }
 
