@@ -36,7 +36,7 @@ constexpr std::array<Bench, 8> kBenches{{
     {"agent", "at most two minutes", true, BenchAgent},
     {"bpf", "at most two minutes", true, BenchBpf},
     {"delay", "half an hour", false, BenchDelay},
-    {"faults", "thirty-five minutes", false, BenchFaults},
+    {"faults", "forty minutes", false, BenchFaults},
     {"guest-kills", "an hour and a half", false, BenchGuestKills},
     {"histories", "an hour on two processors", false, BenchHistories},
     {"kills", "ten minutes", false, BenchKills},

@@ -39,21 +39,22 @@ constexpr std::array<FaultsPart, 9> kFaultsParts{{
     {"peers of mem.leak", BenchLeakPeer, "mem.leak"},
 }};
 
-// Whether parts whose names begin like that of `part` are wanted: all, or those that FAULTLINE_PART
-// names.
+// All, or those that FAULTLINE_PART names, by how they begin, and FAULTLINE_FAULT leaves.
 bool IsPartWanted(const FaultsPart& part) {
   const char* const wanted = std::getenv("FAULTLINE_PART");
-  return wanted == nullptr || absl::StartsWith(part.name, wanted);
+  if (wanted != nullptr && !absl::StartsWith(part.name, wanted)) return false;
+  return *part.type == '\0' || IsWanted(part.type);
 }
 
 absl::Status RunParts(const BenchPlace& place, Figures* figures) {
   if (std::none_of(kFaultsParts.begin(), kFaultsParts.end(), IsPartWanted)) {
     return absl::InvalidArgumentError(
-        "FAULTLINE_PART names none of starts, edges, doses, others and peers");
+        "FAULTLINE_PART names none of starts, edges, doses, others and peers, or peers of a "
+        "FAULTLINE_FAULT that has none");
   }
   absl::Status result;
   for (const FaultsPart& part : kFaultsParts) {
-    if (!IsPartWanted(part) || (*part.type != '\0' && !IsWanted(part.type))) continue;
+    if (!IsPartWanted(part)) continue;
     LogInfo("faults: ", part.name);
     const absl::Status status = part.run(place, figures);
     if (absl::IsUnimplemented(status)) {
